@@ -1,0 +1,173 @@
+"""The typed message that every pipeline gets. Parsed when read, not before: most handlers read little of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, TypeAlias
+
+from eventbus_runtime.headers import Headers, encode
+
+Raw: TypeAlias = tuple[bytes, bytes, bytes, bytes | None]
+"""One delivery as it came off the wire: subject, reply, payload, header block."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class AckToken(NamedTuple):
+    """What a JetStream reply subject says of its delivery (NATS ADR-15)."""
+
+    domain: str
+    stream: str
+    consumer: str
+    delivery_count: int
+    sequence: int
+    consumer_sequence: int
+    timestamp_ns: int
+    pending: int
+
+    @classmethod
+    def parse(cls, token: str) -> AckToken:
+        """Read a reply subject of 9, or of 11 and more, parts.
+
+        Raises:
+            ValueError: it is not a JetStream acknowledgement subject.
+        """
+        parts = token.split(".")
+        if parts[:2] != ["$JS", "ACK"] or (len(parts) != 9 and len(parts) < 11):
+            raise ValueError(f"{token!r} is not a JetStream acknowledgement subject")
+        domain, at = ("", 2) if len(parts) == 9 else (parts[2], 4)
+        try:
+            numbers = [int(part) for part in parts[at + 2 : at + 7]]
+        except ValueError:
+            raise ValueError(f"{token!r} is not a JetStream acknowledgement subject") from None
+        return cls("" if domain == "_" else domain, parts[at], parts[at + 1], *numbers)
+
+
+class Message:
+    """One message as one trigger got it; immutable, and without a connection.
+
+    The first six attributes are the contract (S-53): subject, payload, headers, sequence, published_at, ack_token.
+    """
+
+    __slots__ = ("_headers", "_raw", "_token")
+
+    def __init__(self, raw: Raw) -> None:
+        self._raw = raw
+        self._headers: Headers | None = None
+        self._token: AckToken | None = None
+
+    @classmethod
+    def build(
+        cls,
+        subject: str,
+        payload: bytes | str = b"",
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        *,
+        stream: str = "TEST",
+        consumer: str = "test",
+        sequence: int = 1,
+        delivery_count: int = 1,
+        timestamp_ns: int = 0,
+        pending: int = 0,
+    ) -> Message:
+        """A message for a handler's own test, as the server would have delivered it."""
+        token = f"$JS.ACK.{stream}.{consumer}.{delivery_count}.{sequence}.{sequence}.{timestamp_ns}.{pending}"
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
+        body = payload.encode() if isinstance(payload, str) else payload
+        return cls((subject.encode(), token.encode(), body, encode(pairs) or None))
+
+    @property
+    def subject(self) -> str:
+        """The subject that it was published to."""
+        return self._raw[0].decode("utf-8", "surrogateescape")
+
+    @property
+    def payload(self) -> bytes:
+        """The body, as published."""
+        return self._raw[2]
+
+    @property
+    def headers(self) -> Headers:
+        """The headers; `headers.getall(name)` where a name has several values."""
+        if self._headers is None:
+            self._headers = Headers.parse(self._raw[3])
+        return self._headers
+
+    @property
+    def token(self) -> AckToken:
+        """The parsed ack token."""
+        if self._token is None:
+            self._token = AckToken.parse(self._raw[1].decode())
+        return self._token
+
+    @property
+    def sequence(self) -> int:
+        """The stream sequence."""
+        return self.token.sequence
+
+    @property
+    def published_at(self) -> datetime:
+        """When the stream stored it; aware, in UTC, to the microsecond (`timestamp_ns` has all of it)."""
+        return _EPOCH + timedelta(microseconds=self.token.timestamp_ns // 1000)
+
+    @property
+    def timestamp_ns(self) -> int:
+        """When the stream stored it, in nanoseconds since 1970."""
+        return self.token.timestamp_ns
+
+    @property
+    def ack_token(self) -> str:
+        """The reply subject that settles this delivery."""
+        return self._raw[1].decode()
+
+    @property
+    def stream(self) -> str:
+        """The stream that it is stored in."""
+        return self.token.stream
+
+    @property
+    def consumer(self) -> str:
+        """The consumer that delivered it."""
+        return self.token.consumer
+
+    @property
+    def delivery_count(self) -> int:
+        """How often the server has delivered it, this time included."""
+        return self.token.delivery_count
+
+    @property
+    def pending(self) -> int:
+        """How many messages the consumer had still to deliver behind this one."""
+        return self.token.pending
+
+    def json(self) -> Any:
+        """The payload read as JSON.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        return json.loads(self._raw[2])
+
+    def as_dict(self) -> dict[str, Any]:
+        """The origin's six keys (S-53): sequence as a decimal string, published_at as RFC 3339 with all nanoseconds."""
+        return {
+            "subject": self.subject,
+            "payload": self.payload,
+            "headers": dict(self.headers),
+            "sequence": str(self.sequence),
+            "published_at": rfc3339(self.timestamp_ns),
+            "ack_token": self.ack_token,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Message {self.subject} {len(self.payload)} B, {self.ack_token}>"
+
+
+def rfc3339(timestamp_ns: int) -> str:
+    """Nanoseconds since 1970 as RFC 3339 in UTC; trailing zeros of the fraction are left out, as Go does."""
+    seconds, nanoseconds = divmod(timestamp_ns, 1_000_000_000)
+    whole = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    fraction = f".{nanoseconds:09d}".rstrip("0").rstrip(".")
+    return f"{whole}{fraction}Z"
