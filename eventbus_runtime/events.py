@@ -18,9 +18,7 @@ class State(StrEnum):
     BACKING_OFF = "backing_off"  # can't work now; waits, and tries again by itself
     DRAINING = "draining"  # takes nothing new, finishes what it has
     STOPPED = "stopped"  # ended on request
-    FAILED = (
-        "failed"  # ended by an error; for a trigger: tried again much later, or never where that can't help
-    )
+    FAILED = "failed"  # ended by an error; for a trigger: tried again much later, or never where that can't help
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,9 +79,7 @@ def encode(pairs: Iterable[tuple[str, str]]) -> bytes:
             )
         if "\r" in value or "\n" in value:
             raise ValueError(f"the header {name!r} holds a line end; headers are one line each")
-        lines.append(
-            name.encode("utf-8", "surrogateescape") + b": " + value.encode("utf-8", "surrogateescape")
-        )
+        lines.append(name.encode("utf-8", "surrogateescape") + b": " + value.encode("utf-8", "surrogateescape"))
     if not lines:
         return b""
     return b"\r\n".join([_LINE, *lines, b"", b""])

@@ -118,9 +118,7 @@ class Bus(Protocol):
             BusUnavailableError: no connection, nobody listens (503), or no answer within `timeout` seconds.
         """
 
-    async def api(
-        self, subject: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0
-    ) -> dict[str, Any]:
+    async def api(self, subject: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0) -> dict[str, Any]:
         """Ask the JetStream API. `subject` is what follows the API prefix, as `STREAM.INFO.ORDERS`.
 
         Raises:

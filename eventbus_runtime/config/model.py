@@ -48,9 +48,7 @@ class RuntimeSection(Section):
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto is console on a terminal, else JSON."
     )
-    http: str | None = Field(
-        None, description='Address of /livez, /readyz, /metrics and /status, as "127.0.0.1:8080".'
-    )
+    http: str | None = Field(None, description='Address of /livez, /readyz, /metrics and /status, as "127.0.0.1:8080".')
     http_token: SecretStr | None = Field(
         None, description="Bearer token that opens /status when bound beyond loopback."
     )
@@ -120,16 +118,12 @@ class BusConfig(Section):
     )
     inbox_prefix: str = Field("_INBOX", description="First part of our reply subjects.")
     domain: str | None = Field(None, description="JetStream domain.")
-    api_prefix: str | None = Field(
-        None, description='JetStream API prefix; left out: "$JS.API", or the domain\'s.'
-    )
+    api_prefix: str | None = Field(None, description='JetStream API prefix; left out: "$JS.API", or the domain\'s.')
     connect_timeout: Seconds = Field(5.0, gt=0, description="How long one attempt to connect may take.")
     auth: AuthConfig = Field(AuthConfig(), description="Credentials.")
     tls: TlsConfig | None = Field(None, description="Encryption.")
     deploy_target: str | None = Field(None, description="Where provisioning puts it, as kubernetes.")
-    version: str = Field(
-        "", description="Server version that provisioning pins; empty: the one that we test with."
-    )
+    version: str = Field("", description="Server version that provisioning pins; empty: the one that we test with.")
     replicas: int = Field(0, description="Servers that provisioning makes; 0: one.")
     jetstream: JetStreamLimits = Field(JetStreamLimits(), description="JetStream's limits, for provisioning.")
     limits: ResourceLimits = Field(ResourceLimits(), description="Resource limits, for provisioning.")
@@ -171,19 +165,11 @@ class TriggerConfig(Section):
         "on_success", description="manual: the handler settles by its Delivery."
     )
     ack_confirm: bool = Field(False, description="Wait for the server's confirmation of each ack.")
-    ordering: Literal["none", "key", "strict"] = Field(
-        "none", description="Which deliveries wait for each other."
-    )
-    ordering_key: str | None = Field(
-        None, description='What makes two deliveries belong together, as "subject:2".'
-    )
+    ordering: Literal["none", "key", "strict"] = Field("none", description="Which deliveries wait for each other.")
+    ordering_key: str | None = Field(None, description='What makes two deliveries belong together, as "subject:2".')
     timeout: Seconds | None = Field(None, gt=0, description="Time limit per delivery; left out: none.")
-    retry: RetryConfig = Field(
-        RetryConfig(), description="Waits between deliveries of a message that failed."
-    )
-    dead_letter: str | None = Field(
-        None, description="Subject for what can't be handled; left out: retries never end."
-    )
+    retry: RetryConfig = Field(RetryConfig(), description="Waits between deliveries of a message that failed.")
+    dead_letter: str | None = Field(None, description="Subject for what can't be handled; left out: retries never end.")
     declare_dead_letter: bool = Field(
         True,
         description="Give a dead-letter subject that no stream stores a stream of its own, DEAD_<TRIGGER>.",
@@ -196,9 +182,7 @@ class TriggerConfig(Section):
         {},
         description='Deliveries that do not match are acknowledged unseen, as { "header:type" = "invoice" }.',
     )
-    filter_discards: bool = Field(
-        False, description="Allow `filter` where acknowledging unseen deletes for others."
-    )
+    filter_discards: bool = Field(False, description="Allow `filter` where acknowledging unseen deletes for others.")
 
 
 class PipelineConfig(Section):

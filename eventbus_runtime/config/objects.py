@@ -28,9 +28,7 @@ class StreamConfig(ServerObject):
 
     bus: str = Field("", description="The bus; may be left out when there is exactly one.")
     declare: bool = Field(True, description="false: attach only, never created or changed.")
-    subjects: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
-        (), description="Subjects that it stores."
-    )
+    subjects: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field((), description="Subjects that it stores.")
     retention: Literal["limits", "interest", "workqueue"] = Field("limits", description="When messages go.")
     max_age: Nanoseconds = Field(0, description="Oldest message kept; 0: no limit.")
     max_bytes: Bytes = Field(-1, description="Most bytes kept; -1: no limit.")

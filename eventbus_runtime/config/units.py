@@ -43,9 +43,7 @@ def nanoseconds(value: object) -> int:
         else _parts(value, _DURATION_UNITS)
     )
     if total is None:
-        raise ValueError(
-            f'{value!r} is not a duration; write "250ms", "30s", "5m", "7d" or a number of seconds'
-        )
+        raise ValueError(f'{value!r} is not a duration; write "250ms", "30s", "5m", "7d" or a number of seconds')
     if not 0 <= total <= _MAX_NS:
         raise ValueError(f"{value!r} is out of range; a duration is 0 or more, and at most 292 years")
     return round(total)
@@ -86,9 +84,7 @@ def _parts(value: object, units: dict[str, int]) -> float | None:
     return sum(float(number) * units[unit] for number, unit in found)
 
 
-Seconds: TypeAlias = Annotated[
-    float, BeforeValidator(seconds), Field(json_schema_extra={"type": ["string", "number"]})
-]
+Seconds: TypeAlias = Annotated[float, BeforeValidator(seconds), Field(json_schema_extra={"type": ["string", "number"]})]
 """A duration that our own code waits for."""
 
 Nanoseconds: TypeAlias = Annotated[
@@ -96,7 +92,5 @@ Nanoseconds: TypeAlias = Annotated[
 ]
 """A duration of a server object, in the server's unit."""
 
-Bytes: TypeAlias = Annotated[
-    int, BeforeValidator(size), Field(json_schema_extra={"type": ["string", "integer"]})
-]
+Bytes: TypeAlias = Annotated[int, BeforeValidator(size), Field(json_schema_extra={"type": ["string", "integer"]})]
 """A size in bytes."""

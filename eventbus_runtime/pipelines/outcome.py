@@ -26,7 +26,7 @@ class Publish:
     id: str | None = None
 
 
-class Retry(Exception):  # noqa: N818 - the handler's word, not an error's name
+class Retry(Exception):
     """Raise (or return) it to have the message again.
 
     Args:
@@ -41,7 +41,7 @@ class Retry(Exception):  # noqa: N818 - the handler's word, not an error's name
         super().__init__(reason)
 
 
-class Reject(Exception):  # noqa: N818 - the handler's word, not an error's name
+class Reject(Exception):
     """Raise (or return) it for a message that can never be handled: dead-lettered, or terminated without one."""
 
     def __init__(self, reason: str = "") -> None:

@@ -69,9 +69,7 @@ class NatsServer:
         deadline = time.monotonic() + _READY_WITHIN
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(
-                    f"nats-server did not start:\n{self.log.read_text() if self.log.exists() else ''}"
-                )
+                raise RuntimeError(f"nats-server did not start:\n{self.log.read_text() if self.log.exists() else ''}")
             time.sleep(0.005)
         return self
 
@@ -83,7 +81,7 @@ class NatsServer:
         """End it with SIGTERM: clients are told."""
         self._end(signal.SIGTERM)
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send the running process a signal, as SIGSTOP and SIGCONT."""
         assert self._process is not None, "the server is not running"
         self._process.send_signal(number)
