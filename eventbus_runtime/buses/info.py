@@ -1,0 +1,61 @@
+"""What CONSUMER.INFO says, as far as a trigger must know it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class ConsumerInfo(NamedTuple):
+    """One answer of CONSUMER.INFO. Durations in seconds; limits are 0 when the consumer sets none."""
+
+    stream: str
+    name: str
+    created: str
+    is_push: bool
+    ack_policy: str
+    ack_wait: float
+    backoff: tuple[float, ...]
+    max_deliver: int
+    max_ack_pending: int
+    max_waiting: int
+    max_batch: int
+    max_expires: float
+    max_bytes: int
+    filter_subjects: tuple[str, ...]
+    num_pending: int
+    num_ack_pending: int
+    num_replicas: int
+    paused: bool
+
+    @classmethod
+    def parse(cls, answer: Mapping[str, Any]) -> ConsumerInfo:
+        """Read the API's JSON; fields that an older server leaves out get what they mean there."""
+        config = answer["config"]
+        one = config.get("filter_subject")
+        return cls(
+            stream=answer["stream_name"],
+            name=answer["name"],
+            created=answer.get("created", ""),
+            is_push=bool(config.get("deliver_subject")),
+            ack_policy=config.get("ack_policy", "none"),
+            ack_wait=config.get("ack_wait", 30 * 10**9) / 10**9,
+            backoff=tuple(step / 10**9 for step in config.get("backoff") or ()),
+            max_deliver=config.get("max_deliver", -1),
+            max_ack_pending=config.get("max_ack_pending", 0),
+            max_waiting=config.get("max_waiting", 0),
+            max_batch=config.get("max_batch", 0),
+            max_expires=config.get("max_expires", 0) / 10**9,
+            max_bytes=config.get("max_bytes", 0),
+            filter_subjects=tuple(config.get("filter_subjects") or ([one] if one else ())),
+            num_pending=answer.get("num_pending", 0),
+            num_ack_pending=answer.get("num_ack_pending", 0),
+            num_replicas=config.get("num_replicas", 0) or len((answer.get("cluster") or {}).get("replicas") or ()) + 1,
+            paused=bool(answer.get("paused", False)),
+        )
+
+    def window(self, delivery_count: int) -> float:
+        """Seconds until the server delivers again what is not settled (the `backoff` step, where there are steps)."""
+        if not self.backoff:
+            return self.ack_wait
+        return self.backoff[min(delivery_count - 1, len(self.backoff) - 1)]
