@@ -25,6 +25,7 @@ class ConsumerInfo(NamedTuple):
     filter_subjects: tuple[str, ...]
     num_pending: int
     num_ack_pending: int
+    ack_floor: int
     num_replicas: int
     paused: bool
 
@@ -50,6 +51,7 @@ class ConsumerInfo(NamedTuple):
             filter_subjects=tuple(config.get("filter_subjects") or ([one] if one else ())),
             num_pending=answer.get("num_pending", 0),
             num_ack_pending=answer.get("num_ack_pending", 0),
+            ack_floor=(answer.get("ack_floor") or {}).get("stream_seq", 0),
             num_replicas=config.get("num_replicas", 0) or len((answer.get("cluster") or {}).get("replicas") or ()) + 1,
             paused=bool(answer.get("paused", False)),
         )

@@ -1,0 +1,357 @@
+"""One delivery, and the one place that settles it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from eventbus_runtime.buses.base import FOREVER, Bus, Frame, PubAck
+from eventbus_runtime.buses.info import ConsumerInfo
+from eventbus_runtime.config.model import TriggerConfig
+from eventbus_runtime.counters import TriggerCounters
+from eventbus_runtime.errors import BusUnavailableError, EventbusError, PayloadTooLargeError
+from eventbus_runtime.events import DeliveryFailed, Tell, Warned
+from eventbus_runtime.message import Message, Raw
+from eventbus_runtime.pipelines.encoding import encode
+from eventbus_runtime.pipelines.outcome import Publish
+from eventbus_runtime.triggers import dead_letter
+from eventbus_runtime.triggers.settlement import (
+    Ack,
+    DeadLetter,
+    Failure,
+    Nak,
+    Outcome,
+    Policy,
+    Settlement,
+    Success,
+    Term,
+    decide,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRESS = b"+WPI"
+NAK = b"-NAK"
+TERM = b"+TERM"  # never with a reason: a leader older than 2.10.4 would not know it, and deliver again
+
+
+class ActiveDelivery:
+    """A delivery that this trigger holds; implements `pipelines.base.Delivery`.
+
+    Args:
+        raw: as it came.
+        settler: its trigger's.
+        now: event loop's time, seconds.
+        size: its bytes, as the server counts them.
+    """
+
+    __slots__ = (
+        "_positions",
+        "_settler",
+        "cancelled",
+        "claimed",
+        "in_handler",
+        "lease",
+        "message",
+        "overdue",
+        "size",
+        "started",
+        "task",
+        "waiting",
+    )
+
+    def __init__(self, raw: Raw, settler: Settler, now: float, size: int) -> None:
+        self.message = Message(raw)
+        self.started = now
+        self.size = size
+        self.claimed = False
+        self.in_handler = True
+        self.waiting = False  # manual ack: the handler returned, the user has not settled yet
+        self.overdue = False
+        self.cancelled = ""  # why we cancelled its handler: "timeout" or "stop"
+        self.task: asyncio.Task[object] | None = None
+        self.lease = now + settler.window(self.message)
+        self._settler = settler
+        self._positions = 0
+
+    @property
+    def attempt(self) -> int:
+        """Which delivery of this message it is, from 1."""
+        return self.message.delivery_count
+
+    def claim(self) -> bool:
+        """Take the right to settle it; False when somebody has. Before any await, so that two can't both settle."""
+        claimed, self.claimed = self.claimed, True
+        return not claimed
+
+    async def ack(self) -> bool:
+        """See `pipelines.base.Delivery.ack`."""
+        return self.claim() and await self._settler.settle(self, Success())
+
+    async def nak(self, delay: float | None = None) -> bool:
+        """See `pipelines.base.Delivery.nak`."""
+        return self.claim() and await self._settler.settle(self, Failure("retry", "by hand", delay))
+
+    async def reject(self, reason: str = "") -> bool:
+        """See `pipelines.base.Delivery.reject`."""
+        return self.claim() and await self._settler.settle(self, Failure("rejected", reason))
+
+    async def progress(self) -> bool:
+        """See `pipelines.base.Delivery.progress`."""
+        if self.claimed:
+            return False
+        self._settler.progress([self])
+        return True
+
+    async def publish(self, outgoing: Publish) -> PubAck:
+        """See `pipelines.base.Delivery.publish`."""
+        self._positions += 1
+        message = self.message
+        identity = outgoing.id or (
+            f"{message.stream}.{message.sequence}.{message.timestamp_ns}.{self._settler.trigger}.{self._positions}"
+        )
+        return await self._settler.bus.publish(
+            outgoing.subject, encode(outgoing.payload), outgoing.headers, id=identity
+        )
+
+    def cancel(self, why: str) -> None:
+        """Cancel what runs for it."""
+        self.cancelled = why
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Settler:
+    """Settles the deliveries of one trigger: publishes, then dead letter, then the word to the server.
+
+    Args:
+        trigger: its name.
+        config: its configuration.
+        bus: where to.
+        counters: what it adds to.
+        tell: takes facts.
+        done: called once for each delivery, when it is over.
+
+    `consumer` and `dead_letter_stream` (which must store the dead letters, `Nats-Expected-Stream`) are set when known.
+    """
+
+    def __init__(
+        self,
+        trigger: str,
+        config: TriggerConfig,
+        bus: Bus,
+        counters: TriggerCounters,
+        tell: Tell,
+        done: Callable[[ActiveDelivery], None],
+    ) -> None:
+        self.trigger, self.bus = trigger, bus
+        self.consumer: ConsumerInfo | None = None
+        self.dead_letter_stream: str | None = None
+        self.stuck: dict[int, dict[str, object]] = {}
+        self._config, self._counters, self._tell, self._done = config, counters, tell, done
+        self._referenced: set[str] = set()
+        self._policy = Policy(
+            config.retry.delays,
+            config.retry.jitter,
+            config.dead_letter is not None,
+            config.attempts,
+            config.on_exhausted == "terminate",
+        )
+
+    def window(self, message: Message) -> float:
+        """Seconds until the server delivers it again."""
+        consumer = self.consumer
+        if consumer is None:
+            return 30.0
+        return consumer.window(message.delivery_count) if consumer.backoff else consumer.ack_wait
+
+    def progress(self, deliveries: Sequence[ActiveDelivery]) -> None:
+        """Restart the time of these at the server, in sequence order; nothing while there is no connection, since
+        the lease ends without it."""
+        if not self.bus.is_connected:
+            return
+        now = asyncio.get_running_loop().time()
+        alive = sorted((one for one in deliveries if one.lease > now), key=lambda one: one.message.sequence)
+        for delivery in alive:
+            delivery.lease = now + self.window(delivery.message)
+        self.bus.send([Frame(delivery.message.ack_token, PROGRESS) for delivery in alive])
+
+    async def settle(self, delivery: ActiveDelivery, outcome: Outcome) -> bool:
+        """Settle a delivery that the caller has claimed; always true.
+
+        This is the first promise: publishes are confirmed before the ack, a dead letter is confirmed before the term,
+        and whatever fails on the way ends in a nak, or in no word at all, which the server answers by delivering again.
+
+        Raises:
+            BusUnavailableError: `ack_confirm` is on and the ack was not confirmed.
+        """
+        try:
+            outcome, settlement = await self._prepare(delivery, outcome)
+            if isinstance(settlement, Ack):
+                await self._ack(delivery)
+            elif isinstance(settlement, Nak):
+                self._nak(delivery, outcome, settlement)
+            else:
+                self._term(delivery, outcome, settlement)
+        finally:
+            self._done(delivery)
+        return True
+
+    async def _prepare(self, delivery: ActiveDelivery, outcome: Outcome) -> tuple[Outcome, Settlement]:
+        """Do what must be confirmed before the server may be told, and say what to tell it."""
+        try:
+            if isinstance(outcome, Success) and outcome.publishes:
+                outcome = await self.publish(delivery, outcome)
+            settlement = decide(outcome, delivery.attempt, self._policy, random.random)
+            if isinstance(settlement, DeadLetter):
+                settlement = await self._dead_letter(delivery, outcome, settlement)
+        except asyncio.CancelledError:
+            self._nak(delivery, Failure("cancelled", "stopped before its publishes were confirmed"), Nak(0.0))
+            raise
+        return outcome, settlement
+
+    async def publish(self, delivery: ActiveDelivery, outcome: Success) -> Outcome:
+        """Publish what a handler returned, in order, all under way at once, and wait for all confirmations."""
+        results = await asyncio.gather(*map(delivery.publish, outcome.publishes), return_exceptions=True)
+        for error in results:
+            if isinstance(error, asyncio.CancelledError):
+                raise error
+            if isinstance(error, BaseException):
+                return Failure("error", f"its publish failed: {error}", error=error)
+        return Success()
+
+    async def _ack(self, delivery: ActiveDelivery) -> None:
+        token = delivery.message.ack_token
+        if self._config.ack_confirm:
+            try:
+                await self.bus.request(token)
+            except BusUnavailableError as error:
+                self._counters.left += 1
+                self.fail(delivery, Failure("error", f"the ack was not confirmed: {error}", error=error), "left")
+                raise
+        else:
+            self.bus.send([Frame(token, keep_until=FOREVER)])
+        self._counters.acked += 1
+        if self.stuck:
+            self._unstick(delivery)
+
+    def _nak(self, delivery: ActiveDelivery, outcome: Outcome, settlement: Nak) -> None:
+        now = asyncio.get_running_loop().time()
+        assert isinstance(outcome, Failure)
+        if settlement.stuck:
+            self._stick(delivery, outcome)
+        if delivery.lease <= now:  # the server has handed it out again: a nak would start a third copy
+            self._counters.left += 1
+            self.fail(delivery, outcome, "left", stuck=settlement.stuck)
+            return
+        self.bus.send([self.nak_frame(delivery, settlement.delay)])
+        self._counters.nakked += 1
+        if outcome.reason != "cancelled":
+            self._counters.retried += 1
+        self.fail(delivery, outcome, "nak", delay=settlement.delay, stuck=settlement.stuck)
+
+    def nak_frame(self, delivery: ActiveDelivery, delay: float) -> Frame:
+        """The nak that makes the server wait `delay` seconds. Where the consumer has a `backoff`, the server adds the
+        difference of this step to the first one, so that is taken off (PEERS.md section 3, tried on 2.10 to 2.15)."""
+        consumer = self.consumer
+        if consumer is not None and consumer.backoff:
+            delay -= consumer.window(delivery.attempt) - consumer.backoff[0]
+            body = b'%b {"delay": %d}' % (NAK, round(delay * 1e9) or -1)  # with 0, the server would ignore the delay
+        else:
+            body = b'%b {"delay": %d}' % (NAK, round(delay * 1e9)) if delay else NAK
+        return Frame(delivery.message.ack_token, body, keep_until=delivery.lease)
+
+    def _term(self, delivery: ActiveDelivery, outcome: Outcome, settlement: Term | DeadLetter) -> None:
+        self.bus.send([Frame(delivery.message.ack_token, TERM, keep_until=FOREVER)])
+        kind = "dead_letter" if isinstance(settlement, DeadLetter) else "term"
+        if kind == "dead_letter":
+            self._counters.dead_lettered += 1
+        else:
+            self._counters.terminated += 1
+        self._unstick(delivery)
+        assert isinstance(outcome, Failure)
+        self.fail(delivery, outcome, kind, reason=settlement.reason)
+
+    async def _dead_letter(self, delivery: ActiveDelivery, outcome: Outcome, settlement: DeadLetter) -> Settlement:
+        """Publish the dead letter; what is to be done then: the settlement itself when it is confirmed, else a nak."""
+        assert isinstance(outcome, Failure)
+        letter = dead_letter.build(delivery.message, settlement.reason, outcome.text)
+        for candidate in (letter, dead_letter.without_error(letter)):
+            try:
+                await self._publish_dead(candidate)
+            except PayloadTooLargeError:
+                continue
+            except (EventbusError, ValueError) as error:
+                text = f"the dead letter was not confirmed ({error}); the message stays"
+                self._tell(Warned(self.trigger, text, {"sequence": delivery.message.sequence}))
+                return settlement.fallback
+            return settlement
+        if letter.id not in self._referenced:
+            text = "too large for the dead-letter subject: only a reference is dead-lettered, the message stays"
+            self._tell(Warned(self.trigger, text, {"sequence": delivery.message.sequence}))
+            try:
+                await self._publish_dead(dead_letter.reference(letter))
+                self._referenced.add(letter.id)
+            except (EventbusError, ValueError) as error:
+                self._tell(Warned(self.trigger, f"the reference was not stored either: {error}", {}))
+        return Nak(settlement.fallback.delay, stuck=True)
+
+    async def _publish_dead(self, letter: dead_letter.DeadLetter) -> None:
+        assert self._config.dead_letter is not None
+        await self.bus.publish(
+            self._config.dead_letter,
+            letter.payload,
+            letter.headers,
+            id=letter.id,
+            expect_stream=self.dead_letter_stream,
+        )
+
+    def _stick(self, delivery: ActiveDelivery, outcome: Failure) -> None:
+        message = delivery.message
+        self.stuck[message.sequence] = {
+            "sequence": message.sequence,
+            "subject": message.subject,
+            "attempt": delivery.attempt,
+            "reason": outcome.reason,
+            "error": outcome.text,
+        }
+        self._counters.stuck = len(self.stuck)
+
+    def _unstick(self, delivery: ActiveDelivery) -> None:
+        self.stuck.pop(delivery.message.sequence, None)
+        self._counters.stuck = len(self.stuck)
+
+    def leave(self, delivery: ActiveDelivery, outcome: Failure) -> None:
+        """Say nothing of it to the server, which delivers it again when its time is over. The caller has claimed it."""
+        self._counters.left += 1
+        self.fail(delivery, outcome, "left")
+        self._done(delivery)
+
+    def fail(
+        self,
+        delivery: ActiveDelivery,
+        outcome: Failure,
+        settlement: str,
+        *,
+        reason: str = "",
+        delay: float | None = None,
+        stuck: bool = False,
+    ) -> None:
+        """Tell that a delivery did not end well."""
+        self._tell(
+            DeliveryFailed(
+                self.trigger,
+                self._config.pipeline,
+                delivery.message,
+                delivery.attempt,
+                reason or outcome.reason,
+                outcome.text,
+                settlement,
+                delay,
+                outcome.error,
+                stuck,
+            )
+        )

@@ -1,0 +1,322 @@
+"""The bounded pull loop: inboxes and requests around a `PullWindow`; attaches, pulls, begins anew when it must."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import anyio
+
+from eventbus_runtime.buses.base import Bus, Frame, Inbox
+from eventbus_runtime.buses.info import ConsumerInfo
+from eventbus_runtime.counters import TriggerCounters
+from eventbus_runtime.errors import BusError, BusUnavailableError, TriggerError
+from eventbus_runtime.events import State
+from eventbus_runtime.message import Raw
+from eventbus_runtime.triggers.backoff import Alarm, Backoff
+from eventbus_runtime.triggers.pull import Attach, Command, Fail, Limits, Ping, PullWindow, Renew, Request
+from eventbus_runtime.triggers.status import Status
+
+_CHECK_EVERY = 60.0
+_OPEN_CREDIT_AT_STOP = 0.25
+_ANSWER_AT_STOP = 1.0
+
+
+class PullLoop:
+    """Brings deliveries of one consumer, never more than its window has room for.
+
+    Args:
+        bus: where from.
+        window: how many.
+        limits: how our pull requests look.
+        counters: what it adds to.
+        look: finds the consumer (makes it, where it is declared) and says what it is like.
+        start: takes deliveries that there is room for, with their sizes in bytes.
+        refuse: takes deliveries that must not start: no room, or we are stopping.
+        set_state: told of each change.
+        warn: told what an operator should know.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        window: PullWindow,
+        limits: Limits,
+        counters: TriggerCounters,
+        *,
+        look: Callable[[], Awaitable[ConsumerInfo]],
+        start: Callable[[list[Raw], list[int]], None],
+        refuse: Callable[[list[Raw]], None],
+        set_state: Callable[[State, str], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._bus, self._window, self._counters = bus, window, counters
+        self._ours = self._limits = limits
+        self._look, self._start, self._refuse, self._set_state, self._warn = look, start, refuse, set_state, warn
+        self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm()
+        self._backoff = Backoff()
+        self._todo: deque[Command] = deque()
+        self._inboxes: list[Inbox] = []
+        self._generation = 0
+        self._subject = ""
+        self._pausing = False
+        self._unproven = False  # the consumer looks well, but its pulls failed: running only once one is answered
+        self._refilling = False
+        self._stopping = False
+        self._closed = False
+        self._looking: anyio.CancelScope | None = None
+        self._check_at = 0.0
+
+    def connected(self) -> None:
+        """See `buses.base.ConnectionListener`."""
+        self._alarm.ring()
+
+    def disconnected(self) -> None:
+        """See `buses.base.ConnectionListener`: the requests are void, and their inboxes with them."""
+        self._window.disconnected()
+        self._todo.clear()
+        self._forget_inboxes()
+        self._alarm.ring()
+
+    def stop(self) -> None:
+        """Ask for nothing more; `run` returns soon. Deliveries that are under way still start, until `close`."""
+        self._stopping = True
+        self._window.stop()
+        if self._looking is not None:
+            self._looking.cancel()
+        self._alarm.ring()
+
+    def freed(self, size: int) -> None:
+        """A delivery of `size` bytes was settled. What that frees is asked for once per turn of the loop."""
+        self._window.freed(1, size)
+        if not self._refilling:
+            self._refilling = True
+            self._loop.call_soon(self._refill)
+
+    async def run(self) -> None:
+        """Pull until `stop`.
+
+        Raises:
+            TriggerError: the server says that pulling can never work.
+        """
+        attached = False
+        while not self._stopping:
+            if not self._bus.is_connected:
+                if attached:
+                    self._set_state(State.BACKING_OFF, "the bus is not connected")
+                await self._alarm.wait(None)
+            elif await self._attach():
+                attached = True
+                await self._pull()
+
+    async def _attach(self) -> bool:
+        """Find the consumer and open inboxes, however long it takes; False when there is no connection or no need."""
+        while True:
+            if self._pausing:
+                await self._alarm.wait(self._loop.time() + self._backoff.delay())
+            if self._stopping or not self._bus.is_connected:
+                return False
+            try:
+                consumer = None
+                with anyio.CancelScope() as self._looking:
+                    consumer = await self._look()
+                if consumer is None:
+                    return False
+                await self._open(consumer)
+                return True
+            except BusError as error:
+                self._pausing = True
+                self._set_state(State.BACKING_OFF, str(error))
+
+    async def _open(self, consumer: ConsumerInfo | None = None) -> None:
+        """Give up the inboxes, open new ones, and pull on them."""
+        if consumer is not None:
+            self._subject = self._bus.api_subject(f"CONSUMER.MSG.NEXT.{consumer.stream}.{consumer.name}")
+            self._limits = self._ours.within(max_expires=consumer.max_expires, max_batch=consumer.max_batch)
+        self._generation += 1
+        generation, old, new = self._generation, self._inboxes, list[Inbox]()
+        self._inboxes = new
+        for slot in range(self._window.slots):
+            new.append(await self._bus.open_inbox(partial(self._take, generation, slot), wildcard=True))
+            if generation != self._generation:  # the connection broke meanwhile
+                for inbox in (*new, *old):
+                    inbox.close()
+                raise BusUnavailableError("the connection was lost")
+        self._check_at = self._loop.time() + _CHECK_EVERY
+        self._window.resume(self._loop.time(), self._limits)
+        self._perform()
+        await self._retire(old)
+
+    async def _retire(self, inboxes: list[Inbox]) -> None:
+        # What the server had sent before it read the UNSUB still comes: the sinks stay until the PONG behind it.
+        for inbox in inboxes:
+            await inbox.unsubscribe()
+        if inboxes:
+            await self._bus.ping()
+        for inbox in inboxes:
+            inbox.close()
+
+    async def _pull(self) -> None:
+        """Do what the window says until it wants the consumer looked at, the connection is gone, or we stop."""
+        if not self._unproven:
+            self._backoff.reset()
+            self._set_state(State.RUNNING, "")
+        self._pausing = False
+        generation = self._generation
+        while generation == self._generation and not self._stopping:
+            await self._alarm.wait(self._loop.time() + self._limits.heartbeat / 2)
+            self._window.tick(self._loop.time())
+            self._perform()
+            try:
+                while self._todo:
+                    command = self._todo.popleft()
+                    if isinstance(command, Ping):
+                        self._window.pong(await self._bus.ping(self._limits.heartbeat))
+                        self._perform()
+                    elif isinstance(command, Renew):
+                        self._counters.pull_restarts += 1
+                        await self._open()
+                        generation = self._generation
+                    elif isinstance(command, Attach):
+                        self._interrupted(command)
+                        return
+                    elif isinstance(command, Fail):
+                        raise TriggerError(command.reason)
+                await self._check()
+            except BusError as error:
+                self._interrupted(Attach(str(error), pause=True))
+                return
+
+    def _interrupted(self, command: Attach) -> None:
+        self._counters.pull_restarts += 1
+        self._pausing = self._unproven = command.pause
+        self._set_state(State.BACKING_OFF, command.reason)
+
+    async def _check(self) -> None:
+        """Once a minute, where nothing comes: do messages pend that we have asked for?"""
+        now = self._loop.time()
+        if now < self._check_at:
+            return
+        self._check_at = now + _CHECK_EVERY
+        consumer = await self._look()
+        may_come = consumer.max_ack_pending <= 0 or consumer.num_ack_pending < consumer.max_ack_pending
+        if consumer.num_pending and may_come and not consumer.paused and self._window.credit:
+            self._window.doubt(now)
+            self._perform()
+
+    def _take(self, generation: int, slot: int, raws: list[Raw]) -> None:
+        """The sink of every inbox: deliveries have a reply subject, statuses have none."""
+        now = self._loop.time()
+        current = generation == self._generation
+        deliveries = [raw for raw in raws if raw[1]]
+        if deliveries:
+            self._check_at = now + _CHECK_EVERY
+            self._deliver(slot, deliveries, now, current=current)
+        if current and len(deliveries) < len(raws):
+            for raw in raws:
+                if not raw[1]:
+                    self._on_status(slot, raw, now)
+        if self._unproven and current and self._window.pulling:
+            self._unproven = False
+            self._backoff.reset()
+            self._set_state(State.RUNNING, "")
+        if self._stopping and not self._window.credit:
+            self._alarm.ring()
+        self._perform()
+
+    def _deliver(self, slot: int, deliveries: list[Raw], now: float, *, current: bool) -> None:
+        if self._closed:
+            self._refuse(deliveries)
+            return
+        if self._window.slots > 1:
+            sizes = [len(raw[0]) + len(raw[1]) + len(raw[2]) + len(raw[3] or b"") for raw in deliveries]
+        else:
+            sizes = [0] * len(deliveries)
+        admitted = self._window.admit(slot, sizes, now, current=current)
+        self._start(deliveries[:admitted], sizes)
+        if admitted < len(deliveries):
+            self._refuse(deliveries[admitted:])
+
+    def _on_status(self, slot: int, raw: Raw, now: float) -> None:
+        status = Status.parse(raw[3])
+        token = raw[0].rpartition(b".")[2].decode("utf-8", "replace")
+        was_alone = self._window.alone
+        self._window.status(slot, token, status, now)
+        if self._window.alone and not was_alone:
+            self._warn(
+                "a message is larger than a pull request may bring (max_bytes / 4); "
+                "it will be handled alone, above the bound if need be: raise max_bytes"
+            )
+
+    def _refill(self) -> None:
+        self._refilling = False
+        self._perform()
+
+    def _perform(self) -> None:
+        """Send what the window asks for now; leave to `_pull` what takes an await."""
+        frames = []
+        for command in self._window.commands():
+            if isinstance(command, Request):
+                frames.append(self._frame(command))
+            else:
+                self._todo.append(command)
+                self._alarm.ring()
+        if frames:
+            self._counters.pulls += len(frames)
+            self._bus.send(frames)
+
+    def _frame(self, request: Request) -> Frame:
+        body: dict[str, int] = {
+            "batch": request.batch,
+            "expires": round(request.expires * 1e9),
+            "idle_heartbeat": round(request.heartbeat * 1e9),
+        }
+        if request.max_bytes:
+            body["max_bytes"] = request.max_bytes
+        reply = f"{self._inboxes[request.slot].subject}.{request.token}"
+        return Frame(self._subject, json.dumps(body).encode(), reply)
+
+    async def close(self) -> None:
+        """Steps 2 to 4 of the stop order: let open credit arrive, close the inboxes, and make sure that the server
+        has dropped our requests; what comes late is refused."""
+        if self._bus.is_connected and self._inboxes:
+            until = self._loop.time() + _OPEN_CREDIT_AT_STOP
+            while self._window.credit and self._inboxes and self._loop.time() < until:
+                await self._alarm.wait(until)
+            self._closed = True
+            inboxes, self._inboxes = self._inboxes, []
+            try:
+                await self._retire(inboxes)
+                await self._outlive_requests()
+            except BusError:
+                pass  # the connection is gone, and with it our requests
+        self._closed = True
+        self._forget_inboxes()
+
+    async def _outlive_requests(self) -> None:
+        """One tiny pull on a fresh inbox: once it is answered, the leader has seen that our other inboxes are gone.
+        On 2.9 a nak before that can start a second copy of what still runs here."""
+        answered = asyncio.Event()
+
+        def sink(raws: list[Raw]) -> None:
+            self._refuse([raw for raw in raws if raw[1]])
+            answered.set()
+
+        inbox = await self._bus.open_inbox(sink)
+        try:
+            self._bus.send([Frame(self._subject, b'{"batch":1,"expires":1000000}', inbox.subject)])
+            with anyio.move_on_after(_ANSWER_AT_STOP):
+                await answered.wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._retire([inbox])
+
+    def _forget_inboxes(self) -> None:
+        self._generation += 1
+        inboxes, self._inboxes = self._inboxes, []
+        for inbox in inboxes:
+            inbox.close()

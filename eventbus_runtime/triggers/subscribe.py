@@ -1,0 +1,326 @@
+"""The subscribe trigger: a consumer's deliveries, each handled at once and settled once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict
+from typing import Any, TypeAlias
+
+import anyio
+
+from eventbus_runtime.buses.base import FOREVER, Bus, Frame
+from eventbus_runtime.buses.info import ConsumerInfo
+from eventbus_runtime.config.model import TriggerConfig
+from eventbus_runtime.context import Slot
+from eventbus_runtime.counters import TriggerCounters
+from eventbus_runtime.errors import BusUnavailableError, NotFoundError, TriggerError
+from eventbus_runtime.events import State, StateChanged, Tell, Warned
+from eventbus_runtime.message import AckToken, Message, Raw
+from eventbus_runtime.pipelines.base import Pipeline
+from eventbus_runtime.triggers.backoff import Alarm
+from eventbus_runtime.triggers.delivery import NAK, ActiveDelivery, Settler
+from eventbus_runtime.triggers.filtering import compile_filter
+from eventbus_runtime.triggers.handling import outcome_of, uncancel
+from eventbus_runtime.triggers.loop import PullLoop
+from eventbus_runtime.triggers.progress import Progress
+from eventbus_runtime.triggers.pull import Limits, PullWindow
+from eventbus_runtime.triggers.pull_bytes import ByteWindow
+from eventbus_runtime.triggers.settlement import Failure, Outcome, Success
+from eventbus_runtime.triggers.workers import WorkerPool
+
+Prepare: TypeAlias = Callable[[int | None], Awaitable[str | None]]
+"""Makes the trigger's stream, consumer and dead-letter stream, as far as they are declared, and returns the name of the
+last. The argument: the stream sequence from which a lost consumer goes on; None where that is not known."""
+
+_CANCEL_TAKES = 2.0
+_CLOSE_TAKES = 3.0
+
+
+class SubscribeTrigger:
+    """Fires a pipeline for each delivery of a durable pull consumer (S-50 to S-54).
+
+    Args:
+        name: the trigger's.
+        config: its configuration, complete.
+        bus: its bus.
+        pipeline: what it fires.
+        tell: takes facts.
+        prepare: see `Prepare`.
+        shutdown_timeout: seconds that running handlers get when it ends by itself.
+        limits: how pull requests look.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: TriggerConfig,
+        bus: Bus,
+        pipeline: Pipeline,
+        *,
+        tell: Tell,
+        prepare: Prepare,
+        shutdown_timeout: float = 30.0,
+        limits: Limits | None = None,
+    ) -> None:
+        self.name, self.config = name, config
+        self.state = State.STARTING
+        self.reason = ""
+        self.counters = TriggerCounters()
+        self.cancelled = 0
+        """Deliveries that had to be cancelled, or left in a thread, at the stop."""
+        self._bus, self._pipeline, self._tell, self._prepare = bus, pipeline, tell, prepare
+        self._shutdown_timeout = shutdown_timeout
+        self._limits = limits or Limits()
+        self._matches = compile_filter(config.filter)
+        self._settler = Settler(name, config, bus, self.counters, tell, self._done)
+        self._loop: PullLoop | None = None
+        self._stop_at: float | None = None
+        self._drained = Alarm()
+        self._refused: list[Raw] | None = None
+        self._prepared = False
+        self._floor: int | None = None
+        self._first = b""
+
+    async def run(self) -> None:
+        """See `triggers.base.Trigger.run`."""
+        if self._loop is not None:
+            raise TriggerError(f"trigger {self.name} is running already")
+        if self._stop_at is not None:
+            return self.set_state(State.STOPPED)
+        config = self.config
+        if config.max_bytes is None:
+            self._window = PullWindow(config.max_in_flight, self._limits)
+        else:
+            self._window = ByteWindow(config.max_in_flight, config.max_bytes, self._limits)
+        self._progress = Progress(config.timeout, self._beat, self._overdue)
+        self._loop = PullLoop(
+            self._bus,
+            self._window,
+            self._limits,
+            self.counters,
+            look=self._look,
+            start=self._start,
+            refuse=self._refuse,
+            set_state=self.set_state,
+            warn=self._warn,
+        )
+        self._refused = None
+        unlisten = self._bus.listen(self._loop)
+        failure: TriggerError | None = None
+        try:
+            async with anyio.create_task_group() as work:
+                self._pool = WorkerPool(work, self._handle, lambda: Slot(self.name, self._pipeline.name))
+                try:
+                    await self._loop.run()
+                except TriggerError as error:
+                    failure = error
+                    self._loop.stop()
+                await self._drain(self._loop)
+        finally:
+            with anyio.move_on_after(_CLOSE_TAKES, shield=True):
+                await self._loop.close()
+            unlisten()
+            self._progress.close()
+            self._loop = None
+        if failure is not None:
+            raise failure
+        return self.set_state(State.STOPPED)
+
+    def stop(self, timeout: float) -> None:
+        """See `triggers.base.Trigger.stop`."""
+        at = asyncio.get_running_loop().time() + timeout
+        self._stop_at = at if self._stop_at is None else min(at, self._stop_at)
+        if self._loop is not None:
+            self.set_state(State.DRAINING)
+            self._loop.stop()
+            self._drained.ring()
+
+    def set_state(self, state: State, reason: str = "") -> None:
+        """See `triggers.base.Trigger.set_state`."""
+        old, self.state, self.reason = self.state, state, reason
+        if old is not state:
+            self._tell(StateChanged("trigger", self.name, old, state, reason))
+
+    def status(self) -> dict[str, Any]:
+        """See `triggers.base.Trigger.status`."""
+        return {
+            "state": str(self.state),
+            "reason": self.reason,
+            "bus": self.config.bus,
+            "stream": self.config.stream,
+            "consumer": self.config.consumer,
+            "pipeline": self.config.pipeline,
+            "max_in_flight": self.config.max_in_flight,
+            "counters": asdict(self.counters),
+            "stuck": list(self._settler.stuck.values())[:100],
+        }
+
+    async def _look(self) -> ConsumerInfo:
+        """Find the consumer; make it, and what it needs, where it is declared and missing."""
+        if not self._prepared:
+            self._settler.dead_letter_stream = await self._prepare(None)
+            self._prepared = True
+        subject = f"CONSUMER.INFO.{self.config.stream}.{self.config.consumer}"
+        try:
+            answer = await self._bus.api(subject)
+        except NotFoundError:
+            resume_at = None if self._floor is None else self._floor + 1
+            self._settler.dead_letter_stream = await self._prepare(resume_at)
+            answer = await self._bus.api(subject)
+        consumer = ConsumerInfo.parse(answer)
+        if consumer.is_push:
+            raise TriggerError(
+                f"consumer {consumer.name} of {consumer.stream} is push based; a trigger needs a pull one"
+            )
+        if consumer.ack_policy != "explicit":
+            raise TriggerError(
+                f"consumer {consumer.name} of {consumer.stream} has ack_policy {consumer.ack_policy}; "
+                "a trigger needs explicit, since with any other one ack settles what others still work on"
+            )
+        self._floor = consumer.ack_floor
+        self._settler.consumer = consumer
+        self._first = f"$JS.ACK.{consumer.stream}.{consumer.name}.1.".encode()
+        self._progress.set_window(min(consumer.backoff or (consumer.ack_wait,)))
+        return consumer
+
+    def _start(self, raws: list[Raw], sizes: list[int]) -> None:
+        now = asyncio.get_running_loop().time()
+        starting = []
+        unseen: list[Frame] = []
+        for raw, size in zip(raws, sizes, strict=False):
+            if not raw[1].startswith(self._first) and not self._is_redelivery(raw):
+                self._loop_freed(size)
+                continue
+            if self._matches is not None and not self._matches(Message(raw)):
+                unseen.append(Frame(raw[1].decode(), keep_until=FOREVER))
+                self._loop_freed(size)
+                continue
+            delivery = ActiveDelivery(raw, self._settler, now, size)
+            self._progress.start(delivery)
+            starting.append(delivery)
+        self.counters.received += len(starting) + len(unseen)
+        self.counters.filtered += len(unseen)
+        self._bus.send(unseen)
+        self._pool.submit(starting)
+        self.counters.in_flight = self._window.running
+
+    def _is_redelivery(self, raw: Raw) -> bool:
+        """Count one that is not plainly the first; False for what is no delivery at all (anyone may publish to an
+        inbox)."""
+        try:
+            token = AckToken.parse(raw[1].decode())
+        except ValueError:
+            self._warn(f"something that is no delivery came to its inbox, with reply subject {raw[1]!r}; ignored")
+            return False
+        self.counters.redelivered += token.delivery_count > 1
+        return True
+
+    def _refuse(self, raws: list[Raw]) -> None:
+        if self._refused is None:
+            self._bus.send([Frame(raw[1].decode(), NAK) for raw in raws])
+        else:
+            self._refused.extend(raws)
+
+    async def _handle(self, delivery: ActiveDelivery) -> None:
+        """What a worker does with one delivery."""
+        delivery.task = asyncio.current_task()
+        try:
+            handled = await outcome_of(self._pipeline, delivery)
+            delivery.in_handler = False
+            self.counters.handled += 1
+            self.counters.handler_seconds += asyncio.get_running_loop().time() - delivery.started
+            if self.config.ack == "manual" or delivery.claimed:
+                outcome = await self._handled_by_hand(delivery, handled)
+            else:
+                outcome = handled
+            if outcome is not None and delivery.claim():
+                await self._settler.settle(delivery, outcome)
+        except BusUnavailableError:
+            pass  # an unconfirmed ack, told as a fact; the server delivers again if it did not get it
+        except asyncio.CancelledError:
+            if delivery.claim():
+                await self._settler.settle(delivery, Failure("cancelled", "stopped before it was done"))
+            if not delivery.cancelled:
+                raise
+            uncancel()
+
+    async def _handled_by_hand(self, delivery: ActiveDelivery, outcome: Outcome) -> Outcome | None:
+        """The outcome that is still to be settled here; None where the user has settled, or will."""
+        if isinstance(outcome, Success) and outcome.publishes:
+            outcome = await self._settler.publish(delivery, outcome)
+        if isinstance(outcome, Success):
+            delivery.waiting = not delivery.claimed
+            return None
+        if delivery.claimed and not delivery.cancelled:
+            self._settler.fail(delivery, outcome, "settled")
+        return outcome
+
+    def _beat(self, deliveries: Iterable[ActiveDelivery]) -> None:
+        now = asyncio.get_running_loop().time()
+        alive = []
+        for delivery in deliveries:
+            if not delivery.waiting:
+                alive.append(delivery)
+            elif delivery.lease <= now and delivery.claim():
+                self.counters.abandoned += 1
+                self._settler.leave(delivery, Failure("error", "its handler returned, and nothing settled it in time"))
+        self._settler.progress(alive)
+
+    def _overdue(self, delivery: ActiveDelivery) -> None:
+        if self._pipeline.blocking:
+            self._warn(
+                f"handler {self._pipeline.name} runs in a thread and is over its timeout of {self.config.timeout:g} s "
+                f"(sequence {delivery.message.sequence}); a thread can't be cancelled, so it is kept until it returns"
+            )
+        else:
+            delivery.cancel("timeout")
+
+    def _done(self, delivery: ActiveDelivery) -> None:
+        self._progress.end(delivery)
+        self._loop_freed(delivery.size)
+        if self._stop_at is not None and not self._progress.deliveries:
+            self._drained.ring()
+
+    def _loop_freed(self, size: int) -> None:
+        if self._loop is not None:
+            self._loop.freed(size)
+            self.counters.in_flight = self._window.running
+
+    async def _drain(self, loop: PullLoop) -> None:
+        """The stop order from its second step on (DESIGN section 6): what is under way still starts; what comes too
+        late is handed back in sequence order; what runs gets its time, and is then cancelled and handed back."""
+        now = asyncio.get_running_loop().time
+        if self._stop_at is None:
+            self._stop_at = now() + self._shutdown_timeout
+        self._refused = []
+        await loop.close()
+        late = sorted(self._refused, key=lambda raw: AckToken.parse(raw[1].decode()).sequence)
+        self._bus.send([Frame(raw[1].decode(), NAK) for raw in late])
+        while self._progress.deliveries and now() < self._stop_at:
+            await self._drained.wait(self._stop_at)
+        for delivery in list(self._progress.deliveries):
+            self.cancelled += 1
+            await self._end(delivery)
+        until = now() + _CANCEL_TAKES
+        while self._progress.deliveries and now() < until:
+            await self._drained.wait(until)
+        for delivery in list(self._progress.deliveries):  # its handler does not let itself be cancelled
+            delivery.claim()
+            self._settler.leave(delivery, Failure("cancelled", "its handler ignores that it was cancelled"))
+        self._pool.close()
+        await self._bus.ping()
+
+    async def _end(self, delivery: ActiveDelivery) -> None:
+        """The time is over for this one."""
+        if delivery.waiting and delivery.claim():
+            await self._settler.settle(delivery, Failure("cancelled", "stopped before it was settled by hand"))
+        elif self._pipeline.blocking and delivery.in_handler and delivery.claim():
+            # Its thread goes on until the process ends: a nak would start a second copy beside it.
+            self._settler.leave(delivery, Failure("cancelled", "still in its thread at the end"))
+            delivery.cancel("stop")
+        else:
+            delivery.cancel("stop")
+
+    def _warn(self, text: str) -> None:
+        self._tell(Warned(self.name, text, {}))
