@@ -3,6 +3,7 @@
 EventbusError
 ├── ConfigError             the configuration, or user code that it names; exit code 2
 ├── BindingError            a handler whose signature can't be bound (reported as a ConfigError's problem)
+├── ResourceError           a resource that can't be opened or closed
 ├── DecodeError             a payload that does not decode to what the handler asked for
 ├── BusError                a broker connection
 │   ├── BusUnavailableError       not connected, or no answer in time; retryable
@@ -15,7 +16,7 @@ EventbusError
 ├── TopologyError           a stream or consumer that can't be made as declared
 └── TriggerError            a trigger that can't run
 
-`retryable` says whether trying again can help; `exit_code` is what `eventbus-run` exits with when nothing caught the error.
+`retryable` says whether trying again can help; `exit_code` is what `eventbus-run` exits with when nothing catches it.
 A message says what, where and how to mend it.
 """
 
@@ -63,6 +64,10 @@ class BindingError(EventbusError):
     """A handler's signature can't be bound: what parameter, and what would do."""
 
     exit_code = 2
+
+
+class ResourceError(EventbusError):
+    """A resource of runtime scope could not be opened or closed: which one, where, and what it raised."""
 
 
 class DecodeError(EventbusError):

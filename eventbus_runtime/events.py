@@ -71,7 +71,16 @@ class Warned:
     detail: dict[str, object]
 
 
-Fact: TypeAlias = StateChanged | DeliveryFailed | Warned
+@dataclass(frozen=True, slots=True)
+class Ensured:
+    """A declared stream or consumer was `created` or `updated` (`change`); nothing is told where nothing changed."""
+
+    bus: str
+    what: str
+    change: str
+
+
+Fact: TypeAlias = StateChanged | DeliveryFailed | Warned | Ensured
 
 
 class Listener(Protocol):

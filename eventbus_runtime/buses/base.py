@@ -70,8 +70,14 @@ class Bus(Protocol):
     """One broker connection, shared by all that use it. Handlers may take it as a parameter."""
 
     name: str
-    state: State
-    max_payload: int
+
+    @property
+    def state(self) -> State:
+        """What the bus is doing."""
+
+    @property
+    def max_payload(self) -> int:
+        """Most bytes of a message with its headers."""
 
     @property
     def is_connected(self) -> bool:

@@ -6,27 +6,60 @@ pipeline of a trigger) are filled in, and every reference holds.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    WithJsonSchema,
+)
 
 from eventbus_runtime.config.objects import ConsumerConfig, StreamConfig
 from eventbus_runtime.config.units import Bytes, Seconds
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+def _as_tuple(value: object) -> object:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
 
 
-Texts = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+def _mask(urls: tuple[str, ...]) -> list[str]:
+    """Addresses without the credentials that may stand in them."""
+    return [re.sub(r"//.*@", "//********@", url) for url in urls]
+
+
+def _check_address(value: str) -> str:
+    found = re.fullmatch(r"(?:\[[^]]*\]|[^:]*):(\d{1,5})", value, re.ASCII)
+    if not found or int(found[1]) > 65535:
+        raise ValueError(
+            f'"{value}" is no address; expected host and port, as "127.0.0.1:8080", "[::1]:8080" or ":8080"'
+        )
+    return value
+
+
+Texts: TypeAlias = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_tuple),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}, mode="validation"),
+]
 """One text, or a list of them."""
+
+FilePath: TypeAlias = Annotated[Path, Field(strict=False)]
+"""A path; the loader makes it relative to the folder of the configuration."""
 
 
 class Section(BaseModel):
-    """A table of the file: unknown keys are errors, values never change."""
+    """A table of the file: unknown keys are errors, nothing is converted in silence, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class RuntimeSection(Section):
@@ -34,7 +67,8 @@ class RuntimeSection(Section):
 
     imports: Texts | None = Field(
         None,
-        description="Modules, or files relative to the configuration, that register pipelines. Left out: handlers.py beside the file, if it is there.",
+        description="Modules, or files relative to the configuration, that register pipelines. "
+        "Left out: handlers.py beside the file, if it is there.",
     )
     workers: int = Field(
         1, ge=1, description="Processes; each runs every trigger, and JetStream shares the load between them."
@@ -48,7 +82,9 @@ class RuntimeSection(Section):
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto is console on a terminal, else JSON."
     )
-    http: str | None = Field(None, description='Address of /livez, /readyz, /metrics and /status, as "127.0.0.1:8080".')
+    http: Annotated[str, AfterValidator(_check_address)] | None = Field(
+        None, description='Address of /livez, /readyz, /metrics and /status, as "127.0.0.1:8080".'
+    )
     http_token: SecretStr | None = Field(
         None, description="Bearer token that opens /status when bound beyond loopback."
     )
@@ -64,16 +100,16 @@ class AuthConfig(Section):
     user: str | None = Field(None, description="User name; goes with password.")
     password: SecretStr | None = Field(None, description="Password; goes with user.")
     token: SecretStr | None = Field(None, description="Token.")
-    nkey_seed_file: Path | None = Field(None, description="File that holds an nkey seed.")
-    creds: Path | None = Field(None, description="Credentials file (JWT and seed), as nsc writes it.")
+    nkey_seed_file: FilePath | None = Field(None, description="File that holds an nkey seed.")
+    creds: FilePath | None = Field(None, description="Credentials file (JWT and seed), as nsc writes it.")
 
 
 class TlsConfig(Section):
     """`[buses.NAME.tls]`"""
 
-    ca: Path | None = Field(None, description="Certificate authority to trust, PEM; left out: the system's.")
-    cert: Path | None = Field(None, description="Our client certificate, PEM; goes with key.")
-    key: Path | None = Field(None, description="Private key of the client certificate, PEM.")
+    ca: FilePath | None = Field(None, description="Certificate authority to trust, PEM; left out: the system's.")
+    cert: FilePath | None = Field(None, description="Our client certificate, PEM; goes with key.")
+    key: FilePath | None = Field(None, description="Private key of the client certificate, PEM.")
     hostname: str | None = Field(
         None, description="Name that the server's certificate must bear; left out: the url's host."
     )
@@ -102,16 +138,18 @@ class BusConfig(Section):
     """`[buses.NAME]`: one broker connection."""
 
     provider: str = Field("nats", description="What kind of broker it is.")
-    url: Texts = Field(
+    url: Annotated[Texts, PlainSerializer(_mask, when_used="json")] = Field(
         (),
-        description='Address or addresses, as "nats://127.0.0.1:4222"; "embedded" starts a private server. Left out: EVENTBUS_<NAME>_URI, else NATS_URL.',
+        description='Address or addresses, as "nats://127.0.0.1:4222"; "embedded" starts a private server. '
+        "Left out: EVENTBUS_<NAME>_URI, else NATS_URL.",
     )
-    store: Path | None = Field(
+    store: FilePath | None = Field(
         None, description="Where an embedded server keeps its data; left out: nowhere after the end."
     )
-    server: Path | None = Field(
+    server: FilePath | None = Field(
         None,
-        description="nats-server binary of an embedded bus; left out: EVENTBUS_NATS_SERVER, beside the interpreter, on PATH.",
+        description="nats-server binary of an embedded bus; left out: EVENTBUS_NATS_SERVER, "
+        "beside the interpreter, on PATH.",
     )
     name: str | None = Field(
         None, description="Connection name, as the server's monitoring shows it; left out: the bus's name."
@@ -135,6 +173,7 @@ class RetryConfig(Section):
     delays: tuple[Seconds, ...] = Field(
         (1.0, 5.0, 30.0),
         min_length=1,
+        strict=False,
         description="Wait before the second, third … delivery; the last one repeats.",
     )
     jitter: float = Field(0.1, ge=0, le=1, description="Each delay varies by this share, up and down.")
@@ -188,7 +227,7 @@ class TriggerConfig(Section):
 class PipelineConfig(Section):
     """`[pipelines.NAME]`"""
 
-    steps: tuple[Any, ...] = Field((), description="Steps, run in order.")
+    steps: tuple[Any, ...] = Field((), strict=False, description="Steps, run in order.")
 
 
 class RuntimeConfig(Section):

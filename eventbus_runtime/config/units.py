@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 _DURATION_UNITS = {
     "ns": 1,
@@ -68,29 +68,64 @@ def size(value: object) -> int:
     return round(total)
 
 
+def duration_text(value: int) -> str:
+    """Nanoseconds as a file would say it: "30s", "7d", "1500ms"."""
+    return _text(value, _DURATION_UNITS, "s")
+
+
+def size_text(value: int) -> str | int:
+    """Bytes as a file would say it: "512MiB"; -1 and odd numbers stay as they are."""
+    return _text(value, _SIZE_UNITS, "B") if value > 0 and value % 1024 == 0 else value
+
+
+def _text(value: int, units: dict[str, int], zero: str) -> str:
+    fitting = [(length, unit) for unit, length in units.items() if value % length == 0]
+    length, unit = max(fitting)
+    return f"{value // length}{unit}" if value else f"0{zero}"
+
+
+def _seconds_text(value: float) -> str:
+    return duration_text(round(value * 10**9))
+
+
 def _parts(value: object, units: dict[str, int]) -> float | None:
     if not isinstance(value, str):
         return None
     text = value.replace(" ", "")
     if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text) * (10**9 if "ns" in units else 1)
+        return float(text) * units.get("s", 1)
     found = _PART.findall(text)
-    if (
-        not found
-        or "".join(number + unit for number, unit in found) != text
-        or any(unit not in units for _, unit in found)
-    ):
+    is_whole = bool(found) and "".join(number + unit for number, unit in found) == text
+    if not is_whole or any(unit not in units for _, unit in found):
         return None
     return sum(float(number) * units[unit] for number, unit in found)
 
 
-Seconds: TypeAlias = Annotated[float, BeforeValidator(seconds), Field(json_schema_extra={"type": ["string", "number"]})]
+_DURATION_SCHEMA = WithJsonSchema(
+    {
+        "anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}],
+        "examples": ["250ms", "30s", "5m", "7d"],
+    },
+    mode="validation",
+)
+
+Seconds: TypeAlias = Annotated[
+    float, BeforeValidator(seconds), PlainSerializer(_seconds_text, when_used="json"), _DURATION_SCHEMA
+]
 """A duration that our own code waits for."""
 
 Nanoseconds: TypeAlias = Annotated[
-    int, BeforeValidator(nanoseconds), Field(json_schema_extra={"type": ["string", "number"]})
+    int, BeforeValidator(nanoseconds), PlainSerializer(duration_text, when_used="json"), _DURATION_SCHEMA
 ]
 """A duration of a server object, in the server's unit."""
 
-Bytes: TypeAlias = Annotated[int, BeforeValidator(size), Field(json_schema_extra={"type": ["string", "integer"]})]
+Bytes: TypeAlias = Annotated[
+    int,
+    BeforeValidator(size),
+    PlainSerializer(size_text, when_used="json"),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": -1}], "examples": ["512MiB", "10GiB"]},
+        mode="validation",
+    ),
+]
 """A size in bytes."""

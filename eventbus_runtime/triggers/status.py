@@ -1,8 +1,8 @@
 """What the server says on a pull request's inbox, in one table: header block in, `Status` out.
 
-The code decides; the text only where one code has several meanings. Texts and the versions that send them are those of
-nats-server 2.9 to 2.15 (`server/consumer.go`), NATS ADR-13 and ADR-37. A code or text that is not in the table closes its
-request, as a 408 does: what a newer server adds must never stop a trigger.
+The code decides; the text only where one code has several meanings. Texts are those of nats-server 2.9 to 2.15
+(`server/consumer.go`), NATS ADR-13 and ADR-37. A code or text that is not in the table closes its request, as a 408
+does: what a newer server adds must never stop a trigger.
 """
 
 from __future__ import annotations

@@ -142,6 +142,16 @@ class SubscribeTrigger:
         if old is not state:
             self._tell(StateChanged("trigger", self.name, old, state, reason))
 
+    async def is_drained(self) -> bool:
+        """Whether the server has nothing for it: 0 pending, 0 unacknowledged.
+
+        Raises:
+            BusError: the server can't be asked.
+        """
+        answer = await self._bus.api(f"CONSUMER.INFO.{self.config.stream}.{self.config.consumer}")
+        consumer = ConsumerInfo.parse(answer)
+        return consumer.num_pending == 0 and consumer.num_ack_pending == 0
+
     def status(self) -> dict[str, Any]:
         """See `triggers.base.Trigger.status`."""
         return {

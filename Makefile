@@ -1,0 +1,64 @@
+# Everything here works from a fresh clone with python3 (3.11 or later) and make alone.
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK_VENV := .venv-lock
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+.DEFAULT_GOAL := help
+.PHONY: help install run test coverage lint format lock clean
+
+help: ## List the targets.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(VENV)/.installed ## Make .venv from requirements.lock; PYTHON=… chooses the interpreter.
+	@:
+
+run: install ## Run the demo until Ctrl-C, or for DEMO_SECONDS=….
+	@exec $(BIN)/eventbus-run config/demo.toml
+
+test: install ## Run all tests in random order; ARGS='-k drain' is handed to pytest.
+	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+coverage: install ## The same with coverage; fails below 90 % of lines and branches.
+	@$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term $(ARGS)
+
+lint: install ## Check style, types and layers.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: install ## Format the code, and mend what ruff can mend.
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: $(LOCK_VENV)/bin/uv ## Write requirements.lock anew from pyproject.toml; ARGS=--upgrade takes the newest.
+	@$(LOCK_VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet $(ARGS) -o requirements.lock
+
+clean: ## Remove what the other targets made, .venv included.
+	@rm -rf $(VENV) $(LOCK_VENV) dist build .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Two steps, since pip can't check hashes and install an editable package in one. A stamp after each: a changed lock
+# makes .venv anew, a changed pyproject.toml only renews the scripts.
+$(VENV)/.locked: requirements.lock
+	@for python in $(PYTHONS); do \
+	  if $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then break; fi; \
+	  python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "make install needs Python 3.11 or later with its venv module, and found none as any of: $(PYTHONS)." >&2; \
+	  exit 1; \
+	fi; \
+	$$python -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(LOCK_VENV)/bin/uv: | $(VENV)/.installed
+	@$(BIN)/python -m venv $(LOCK_VENV)
+	@$(LOCK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv

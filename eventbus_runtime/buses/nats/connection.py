@@ -1,0 +1,279 @@
+"""`NatsBus`: the `Bus` protocol over nats-py."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+from nats.aio.client import Client
+
+from eventbus_runtime.buses.base import ConnectionListener, Frame, HeaderPairs, Inbox, PubAck, Sink
+from eventbus_runtime.buses.nats.adopt import Adoption
+from eventbus_runtime.buses.nats.dial import keep_dialled
+from eventbus_runtime.buses.nats.errors import api_error
+from eventbus_runtime.buses.nats.lifecycle import Lifecycle
+from eventbus_runtime.buses.nats.link import Link
+from eventbus_runtime.buses.nats.options import endpoints
+from eventbus_runtime.buses.nats.requests import json_object, nobody_listens, pub_ack
+from eventbus_runtime.config.model import BusConfig
+from eventbus_runtime.counters import BusCounters
+from eventbus_runtime.errors import (
+    BusError,
+    BusUnavailableError,
+    JetStreamDisabledError,
+    PayloadTooLargeError,
+    PublishError,
+)
+from eventbus_runtime.events import Fact, State, Tell
+from eventbus_runtime.headers import encode
+from eventbus_runtime.message import Raw
+
+# The server's default, until its greeting says otherwise.
+_MAX_PAYLOAD = 1 << 20
+# What a stop may take: the last PING, closing the socket, and nothing else.
+_FLUSH_WITHIN, _CLOSE_WITHIN = 2.0, 5.0
+
+
+def _silent(fact: Fact) -> None:
+    pass
+
+
+class NatsBus:
+    """One connection to NATS, kept for ever while entered (`async with`); see `buses.base.Bus` for the verbs.
+
+    Entering starts connecting and returns at once. Leaving writes what is pending and closes; it may come twice.
+
+    Args:
+        name: the bus's name in the configuration.
+        config: its section.
+        urls: addresses, with `embedded` and the variables of S-23 resolved.
+        tell: gets one fact per change of state, and warnings.
+
+    Raises:
+        ConfigError: no address, or one that can't be used.
+    """
+
+    def __init__(self, name: str, config: BusConfig, *, urls: Sequence[str], tell: Tell = _silent) -> None:
+        self._places = endpoints(name, urls)
+        self._prepare(name, config, None, tell)
+
+    @classmethod
+    def adopt(cls, name: str, client: Client, *, config: BusConfig | None = None, tell: Tell = _silent) -> Self:
+        """A bus on an open nats-py connection, which is used and never closed (S-24). Its owner's settings for
+        reconnecting count; of `config`, only `inbox_prefix`, `domain` and `api_prefix` do.
+
+        Args:
+            name: the bus's name.
+            client: the connection; its callbacks stay in force.
+            config: settings of the bus.
+            tell: gets the facts.
+        """
+        bus = cls.__new__(cls)
+        bus._places = []
+        bus._prepare(name, config or BusConfig(), client, tell)
+        return bus
+
+    def _prepare(self, name: str, config: BusConfig, adopted: Client | None, tell: Tell) -> None:
+        self.name = name
+        self._config = config
+        self._life = Lifecycle(name, config.inbox_prefix, tell)
+        self._adoption = Adoption(self._life, adopted) if adopted is not None else None
+        self._keeper: asyncio.Task[None] | None = None
+        self._entered = False
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError(f"bus {self.name!r} was entered before; make a new one")
+        self._entered = True
+        if self._adoption is not None:
+            self._adoption.begin()
+        else:
+            keeping = keep_dialled(self._life, self._config, self._places)
+            self._keeper = asyncio.create_task(keeping, name=f"eventbus bus {self.name}")
+            self._keeper.add_done_callback(self._keeper_ended)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Write what is pending, and end. Idempotent; takes 5 s at most."""
+        # Shielded: closing a connection in a cancelled scope would leave tasks behind.
+        with anyio.move_on_after(_CLOSE_WITHIN, shield=True):
+            link = self._life.link
+            if link is not None and self.state is State.RUNNING:
+                # The PONG says that the server has all of it; a socket closed before could take the last words along.
+                await link.ping(_FLUSH_WITHIN)
+            self._life.stop()
+            if self._adoption is not None:
+                self._adoption.end()
+            ending = [task for task in (self._keeper, link.writing if link else None) if task is not None]
+            for task in ending:
+                task.cancel()
+            if ending:
+                await asyncio.wait(ending)
+
+    @property
+    def state(self) -> State:
+        """What the bus is doing."""
+        return self._life.state
+
+    @property
+    def reason(self) -> str:
+        """Why it is in this state, in a sentence; empty where the state says all."""
+        return self._life.reason
+
+    @property
+    def counters(self) -> BusCounters:
+        """What it did since it began."""
+        return self._life.counters
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a live connection at this moment."""
+        return self._life.link is not None
+
+    @property
+    def max_payload(self) -> int:
+        """Most bytes of a message with its headers, as the server says; its default before the first connection."""
+        return self._life.link.client.max_payload if self._life.link else _MAX_PAYLOAD
+
+    @property
+    def url(self) -> str:
+        """Address of the present connection, without credentials; empty when there is none."""
+        link = self._life.link
+        where = link.client.connected_url if link else None
+        return f"{where.scheme}://{where.netloc.rpartition('@')[2]}" if where else ""
+
+    @property
+    def server_version(self) -> str:
+        """Version of the connected server; empty when there is none."""
+        return str(self._server_info().get("version", ""))
+
+    async def wait_connected(self) -> None:
+        """Return once there is a connection.
+
+        Raises:
+            AuthenticationError: the server refused the credentials before any connection stood.
+            ConfigError: a file that the configuration names can't be used.
+            BusUnavailableError: the bus was stopped, or its owner closed the connection.
+        """
+        await self._life.wait()
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes | str = b"",
+        headers: HeaderPairs = (),
+        *,
+        id: str | None = None,  # noqa: A002 - the header's own word
+        expect_stream: str | None = None,
+        timeout: float = 5.0,
+    ) -> PubAck:
+        """Publish, and wait until a stream has stored it; see `buses.base.Bus.publish`. A `Nats-Msg-Id` among the
+        headers wins over `id`."""
+        pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+        if id is not None and all(name != "Nats-Msg-Id" for name, _ in pairs):
+            pairs.append(("Nats-Msg-Id", id))
+        if expect_stream is not None:
+            pairs.append(("Nats-Expected-Stream", expect_stream))
+        body = payload.encode() if isinstance(payload, str) else payload
+        try:
+            raw = await self._ask(subject, body, encode(pairs), timeout)
+        except TimeoutError:
+            raise PublishError(f"no stream confirmed {subject!r} within {timeout:g} s") from None
+        ack = pub_ack(raw, subject)
+        self.counters.published += 1
+        return ack
+
+    async def request(self, subject: str, payload: bytes = b"", *, timeout: float = 5.0) -> bytes:
+        """Ask, and return the answer's payload; see `buses.base.Bus.request`."""
+        try:
+            raw = await self._ask(subject, payload, b"", timeout)
+        except TimeoutError:
+            raise BusUnavailableError(f"no answer from {subject!r} within {timeout:g} s") from None
+        if nobody_listens(raw):
+            raise BusUnavailableError(f"nobody answers on {subject!r}")
+        return raw[2]
+
+    async def api(self, subject: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0) -> dict[str, Any]:
+        """Ask the JetStream API; see `buses.base.Bus.api`."""
+        asked = self.api_subject(subject)
+        try:
+            raw = await self._ask(asked, json.dumps(body).encode() if body is not None else b"", b"", timeout)
+        except TimeoutError:
+            raise BusUnavailableError(f"JetStream did not answer {asked!r} within {timeout:g} s") from None
+        if nobody_listens(raw):
+            raise self._no_jetstream(asked)
+        answer = json_object(raw[2])
+        error = answer.get("error")
+        if isinstance(error, dict):
+            raise api_error(error, asked)
+        if not answer:
+            raise BusUnavailableError(f"something other than JetStream answered on {asked!r}: {raw[2][:80]!r}")
+        return answer
+
+    def api_subject(self, subject: str) -> str:
+        """`subject` behind this bus's API prefix (`$JS.API`, or a domain's)."""
+        config = self._config
+        prefix = config.api_prefix or (f"$JS.{config.domain}.API" if config.domain else "$JS.API")
+        return f"{prefix.rstrip('.')}.{subject}"
+
+    async def open_inbox(self, sink: Sink, *, wildcard: bool = False) -> Inbox:
+        """Subscribe a new inbox of this connection; see `buses.base.Bus.open_inbox`."""
+        return self._life.live().open_inbox(sink, wildcard)
+
+    def send(self, frames: Sequence[Frame]) -> None:
+        """Write frames, in order, with what else this turn of the loop has to say. Never blocks.
+
+        Raises:
+            ValueError: a subject can't go on the wire; nothing of this call is written then.
+        """
+        self._life.writer.send(frames)
+
+    async def ping(self, timeout: float = 5.0) -> bool:
+        """Whether the server answered a PING behind all frames so far; see `buses.base.Bus.ping`."""
+        link = self._life.link
+        return await link.ping(timeout) if link else False
+
+    def listen(self, listener: ConnectionListener) -> Callable[[], None]:
+        """Tell `listener` of breaks from now on; call what is returned to end it."""
+        return self._life.listen(listener)
+
+    async def _ask(self, subject: str, payload: bytes, headers: bytes, timeout: float) -> Raw:
+        link = self._life.live()
+        size, limit = len(headers) + len(payload), link.client.max_payload
+        if size > limit:
+            raise PayloadTooLargeError(
+                f"the message to {subject!r} has {size} bytes with its headers, and the server takes {limit} "
+                "(its max_payload); nothing was sent"
+            )
+        return await link.requests.ask(subject, payload, headers, timeout=timeout)
+
+    def _no_jetstream(self, asked: str) -> BusError:
+        if self._config.domain or self._config.api_prefix:
+            return BusUnavailableError(f"no JetStream answers on {asked!r}: check domain and api_prefix")
+        if not self._server_info().get("jetstream"):
+            return JetStreamDisabledError(
+                f"JetStream is off on {self.url}, the server of bus {self.name!r}: start it with -js, "
+                "or with jetstream {} in its configuration"
+            )
+        return BusUnavailableError(f"JetStream does not answer on {asked!r} now")
+
+    def _server_info(self) -> dict[str, Any]:
+        link: Link | None = self._life.link
+        return link.client._server_info if link else {}
+
+    def _keeper_ended(self, keeper: asyncio.Task[None]) -> None:
+        with suppress(asyncio.CancelledError):
+            error = keeper.exception()
+            if error is not None:
+                self._life.detach("its keeper failed")
+                self._life.fail(BusError(f"bus {self.name!r} broke down: {type(error).__name__}: {error}"))

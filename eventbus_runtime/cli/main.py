@@ -1,0 +1,38 @@
+"""`eventbus`: the commands beside `eventbus-run`. One file per command."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from eventbus_runtime.cli.publish import publish
+
+app = typer.Typer(name="eventbus", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command()(publish)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"eventbus-runtime {version('eventbus-runtime')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and end."),
+    ] = False,
+) -> None:
+    """Look at, and talk to, what an eventbus-runtime configuration describes. `eventbus-run FILE` runs it."""
+
+
+def main() -> None:
+    """The console script `eventbus`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""`eventbus publish`: messages for a configuration's bus, from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eventbus_runtime.buses.base import PubAck
+from eventbus_runtime.buses.embedded import read_url
+from eventbus_runtime.buses.nats import NatsBus
+from eventbus_runtime.config.connections import EMBEDDED
+from eventbus_runtime.config.loader import load_buses
+from eventbus_runtime.config.model import BusConfig
+from eventbus_runtime.config.report import did_you_mean, listed
+from eventbus_runtime.config.units import seconds
+from eventbus_runtime.errors import BusUnavailableError, ConfigError, EventbusError
+from eventbus_runtime.headers import encode
+from eventbus_runtime.pipelines.outcome import Publish
+from eventbus_runtime.subjects import is_subject
+
+# Confirmations waited for at once: enough to keep a server busy, and little memory.
+_AT_ONCE = 256
+
+
+def publish(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration; only its buses count.")],
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="Where to.")],
+    body: Annotated[str, typer.Argument(metavar="BODY", help='The payload; "-" is standard input.')] = "-",
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", metavar="NAME:VALUE", help="A header; may be repeated.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="How often to publish it.")] = 1,
+    message_id: Annotated[
+        str | None, typer.Option("--id", metavar="TEXT", help="Nats-Msg-Id: of one id, a stream stores the first.")
+    ] = None,
+    bus: Annotated[str | None, typer.Option(metavar="NAME", help="The bus, where the file has several.")] = None,
+    timeout: Annotated[
+        str, typer.Option(metavar="DURATION", help="Most that connecting takes, and each confirmation.")
+    ] = "5s",
+) -> None:
+    """Publish a message, and wait until a stream has stored it.
+
+    Prints the stream and the message's sequence there. An embedded bus is there while eventbus-run runs the file.
+    """
+    stored: list[PubAck] = []
+    try:
+        message = Publish(_subject(subject), _payload(body), [_header(text) for text in header or ()], message_id)
+        asyncio.run(_publish(_open(file, bus), message, count, _duration(timeout), stored))
+    except EventbusError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(error.exit_code) from None
+    finally:
+        if stored:
+            typer.echo(_summary(stored, count))
+
+
+def _open(file: Path, named: str | None) -> NatsBus:
+    """The bus of `file` that is meant, not yet connected.
+
+    Raises:
+        ConfigError: the file's buses can't be used, or which one is meant can't be told.
+        BusUnavailableError: it is embedded, and nothing runs it.
+    """
+    name, config = _choose(load_buses(file), named, file)
+    urls = (read_url(file.absolute().parent, name),) if EMBEDDED in config.url else config.url
+    return NatsBus(name, config, urls=urls)
+
+
+def _choose(buses: Mapping[str, BusConfig], named: str | None, file: Path) -> tuple[str, BusConfig]:
+    if named is None:
+        if len(buses) > 1:
+            raise ConfigError(f"{file} has several buses: choose one with --bus, of {listed(sorted(buses))}")
+        return next(iter(buses.items()))
+    if named not in buses:
+        raise ConfigError(f"{file} has no bus {named!r}; it has {listed(sorted(buses))}{did_you_mean(named, buses)}")
+    return named, buses[named]
+
+
+def _subject(text: str) -> str:
+    if not is_subject(text, wildcards=False):
+        raise ConfigError(f"{text!r} can't be published to: write words with dots between, without wildcards or spaces")
+    return text
+
+
+def _payload(body: str) -> bytes:
+    # An argument that is not text reaches us with surrogate escapes, and leaves as the bytes that it was.
+    return sys.stdin.buffer.read() if body == "-" else os.fsencode(body)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ConfigError(f"-H {text!r}: a header is NAME:VALUE")
+    pair = (name.strip(), value.strip())
+    try:
+        encode([pair])
+    except ValueError as error:
+        raise ConfigError(f"-H {text!r}: {error}") from None
+    return pair
+
+
+def _duration(text: str) -> float:
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise ConfigError(f"--timeout: {error}") from None
+
+
+async def _publish(bus: NatsBus, message: Publish, count: int, timeout: float, stored: list[PubAck]) -> None:
+    """Publish `count` times, and note each confirmation in `stored`, so that it is known after an error too.
+
+    Raises:
+        BusUnavailableError, AuthenticationError, PayloadTooLargeError, PublishError: see `Bus.publish`.
+    """
+
+    async def one() -> None:
+        ack = await bus.publish(message.subject, message.payload, message.headers, id=message.id, timeout=timeout)
+        stored.append(ack)
+
+    async with bus:
+        try:
+            async with asyncio.timeout(timeout):
+                await bus.wait_connected()
+        except TimeoutError:
+            why = bus.reason or "no answer"
+            raise BusUnavailableError(f"bus {bus.name!r} can't be reached within {timeout:g} s: {why}") from None
+        for left in range(count, 0, -_AT_ONCE):
+            await asyncio.gather(*(one() for _ in range(min(left, _AT_ONCE))))
+
+
+def _summary(stored: list[PubAck], count: int) -> str:
+    last, duplicates = max(stored, key=lambda ack: ack.sequence), sum(ack.duplicate for ack in stored)
+    if count == 1:
+        return f"{last.stream} {last.sequence}{' (duplicate)' if duplicates else ''}"
+    note = f", {duplicates} duplicates" if duplicates else ""
+    return f"{last.stream}: {len(stored)} of {count} confirmed{note}, last sequence {last.sequence}"

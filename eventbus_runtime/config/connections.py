@@ -1,0 +1,137 @@
+"""What a bus needs before it can be dialled: its address (S-23), one kind of credentials, files that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from eventbus_runtime.config.model import RuntimeConfig
+from eventbus_runtime.config.report import Report, did_you_mean, listed
+from eventbus_runtime.config.tables import Keys, Rank, Table, Tables, texts
+from eventbus_runtime.errors import ConfigError, Problem
+
+EMBEDDED = "embedded"
+_PROVIDERS = ("nats",)
+_SCHEMES = ("nats", "tls", "ws", "wss")
+_FILES = (("auth", "nkey_seed_file"), ("auth", "creds"), ("tls", "ca"), ("tls", "cert"), ("tls", "key"), ("server",))
+_KINDS_OF_AUTH = ("user", "token", "nkey_seed_file", "creds")
+_FOR_PROVISIONING = ("deploy_target", "version", "replicas", "limits")
+
+
+def uri_variable(bus: str) -> str:
+    """The variable that holds a bus's address (S-23)."""
+    return f"EVENTBUS_{bus.upper().replace('-', '_').replace('.', '_')}_URI"
+
+
+class Variables(NamedTuple):
+    """The environment, or the secrets.
+
+    Args:
+        values: texts by name.
+        rank: which of them it is.
+        where: what stands before a variable's name in errors.
+    """
+
+    values: Mapping[str, str]
+    rank: Rank
+    where: str = ""
+
+
+def apply_addresses(tables: Tables, sources: Sequence[Variables]) -> None:
+    """Take addresses from variables (S-23): EVENTBUS_<BUS>_URI beats the file, NATS_URL only fills a gap.
+
+    Args:
+        tables: the tables.
+        sources: where variables may stand, the strongest first.
+    """
+    for name, bus in tables.section("buses").items():
+        for variable in (uri_variable(name), *(() if bus.get("url") else ("NATS_URL",))):
+            source = next((source for source in sources if source.values.get(variable)), None)
+            if source:
+                addresses = [part.strip() for part in source.values[variable].split(",") if part.strip()]
+                tables.override(("buses", name, "url"), addresses, source.where + variable, source.rank)
+                break
+
+
+def require_addresses(config: RuntimeConfig, path: Path) -> None:
+    """Make sure that each bus can be dialled; only who runs needs it, a check does not (S-23).
+
+    Raises:
+        ConfigError: a bus has no address; names both variables.
+    """
+    text = "has no address; write url in the file, or set {} or NATS_URL"
+    problems = [
+        Problem(str(path), f"buses.{name}", text.format(uri_variable(name)))
+        for name, bus in config.buses.items()
+        if not bus.url
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_connections(tables: Tables, folder: Path, report: Report) -> None:
+    """Report what keeps a bus from being dialled, and make its paths relative to the file's folder."""
+    for name, bus in tables.section("buses").items():
+        at = ("buses", name)
+        provider = bus.get("provider", _PROVIDERS[0])
+        if isinstance(provider, str) and provider not in _PROVIDERS:
+            near = did_you_mean(provider, _PROVIDERS)
+            report.error((*at, "provider"), f'unknown provider "{provider}"; known: {listed(_PROVIDERS)}{near}')
+        _check_url((*at, "url"), texts(bus.get("url")), report)
+        if EMBEDDED not in texts(bus.get("url")):
+            for key in ("store", "server"):
+                if key in bus:
+                    report.error((*at, key), f'works only with url = "{EMBEDDED}"; remove it, or set the url')
+        for key in _FOR_PROVISIONING:
+            if key in bus:
+                report.warning((*at, key), "has no effect yet: provisioning arrives with a later release")
+        _check_auth((*at, "auth"), bus.get("auth"), report)
+        _check_tls((*at, "tls"), bus.get("tls"), report)
+        _place_files(at, bus, folder, report)
+
+
+def _check_url(keys: Keys, urls: tuple[str, ...], report: Report) -> None:
+    if EMBEDDED in urls and len(urls) > 1:
+        report.error(keys, f'"{EMBEDDED}" stands alone: a private server has one address')
+    for url in urls:
+        try:
+            parts = urlsplit(url if "//" in url else f"nats://{url}")
+            is_good = parts.scheme in _SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            is_good = False
+        if not is_good:  # the url itself is not shown: it may hold a password
+            report.error(keys, f'is not an address; expected "nats://host:4222" ({listed(_SCHEMES)}) or "{EMBEDDED}"')
+
+
+def _check_auth(keys: Keys, auth: object, report: Report) -> None:
+    if not isinstance(auth, dict):
+        return
+    given = [kind for kind in _KINDS_OF_AUTH if kind in auth]
+    if len(given) > 1:
+        report.error((*keys, given[1]), f"one kind of credentials only; given are {listed(given)}")
+    if ("user" in auth) != ("password" in auth):
+        there, missing = ("user", "password") if "user" in auth else ("password", "user")
+        report.error((*keys, there), f"goes with {missing}, which is missing")
+
+
+def _check_tls(keys: Keys, tls: object, report: Report) -> None:
+    if isinstance(tls, dict) and ("cert" in tls) != ("key" in tls):
+        there, missing = ("cert", "key") if "cert" in tls else ("key", "cert")
+        report.error((*keys, there), f"goes with {missing}, which is missing")
+
+
+def _place_files(at: Keys, bus: Table, folder: Path, report: Report) -> None:
+    """Paths in a configuration are relative to its folder, wherever the command was started."""
+    for keys in (*_FILES, ("store",)):
+        table: Any = bus
+        for key in keys[:-1]:
+            table = table.get(key) if isinstance(table, dict) else None
+        value = table.get(keys[-1]) if isinstance(table, dict) else None
+        if not isinstance(value, str):
+            continue
+        path = folder / Path(value).expanduser()
+        table[keys[-1]] = str(path)
+        if keys != ("store",) and not path.is_file():
+            report.error((*at, *keys), f"there is no file {path}")

@@ -1,0 +1,67 @@
+"""An error in one line: what it is, and where in the user's code it came from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import CodeType
+
+import eventbus_runtime
+
+_MAX_CHARACTERS = 300
+_OURS = str(Path(eventbus_runtime.__file__).parent) + os.sep
+_STDLIB = str(Path(os.__file__).parent) + os.sep
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+def describe(error: BaseException) -> str:
+    """The error as `type: text`, on one line of at most 300 characters. A group of one is described as that one."""
+    error = _only(error)
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the user's class; its mistake must not hide that there was an error
+        text = "its text can't be read: __str__ raises"
+    return one_line(f"{name}: {text}" if text else name)
+
+
+def one_line(text: str) -> str:
+    """The text on one line, shortened to 300 characters. What a terminal would obey, and not show, is escaped."""
+    shown = "".join(
+        character if character.isprintable() else ascii(character)[1:-1]
+        for character in " ".join(text[: 4 * _MAX_CHARACTERS].split())
+    )
+    return shown if len(shown) <= _MAX_CHARACTERS else shown[: _MAX_CHARACTERS - 1] + "…"
+
+
+def innermost_user_frame(error: BaseException) -> str:
+    """Where the error came from, as `handlers.py:12 in billing`; empty for an error that was never raised.
+
+    It is the innermost frame outside of this package, of installed packages and of the standard library: a failure
+    deep in a client library is shown at the user's line that called it. Where there is none (an application that is
+    itself installed), it is the innermost of all.
+    """
+    innermost, users = "", ""
+    trace = _only(error).__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        innermost = f"{os.path.basename(code.co_filename)}:{trace.tb_lineno} in {code.co_name}"
+        if _is_users(code):
+            users = innermost
+        trace = trace.tb_next
+    return users or innermost
+
+
+def _only(error: BaseException) -> BaseException:
+    """The one error of a group of one: a task group in a handler wraps what its only failing task raised."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _is_users(code: CodeType) -> bool:
+    path = code.co_filename
+    if path.startswith(("<", _OURS)):  # generated code, as a dataclass's __init__, has a name in angle brackets
+        return False
+    # Installed packages lie below the standard library's directory in some layouts, and beside it in others.
+    return not path.startswith(_STDLIB) and not any(part in path for part in _INSTALLED)

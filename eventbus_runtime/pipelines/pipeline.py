@@ -1,0 +1,188 @@
+"""A registered handler, bound: what a trigger fires for each delivery, with nothing left to find out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
+from inspect import iscoroutine
+from typing import Any, TypeAlias
+
+from anyio import CapacityLimiter, to_thread
+
+from eventbus_runtime.buses.base import Bus
+from eventbus_runtime.pipelines.arguments import Arguments, Getter, Scope, arguments, call
+from eventbus_runtime.pipelines.base import Delivery
+from eventbus_runtime.pipelines.binding import Plan, bindable, needed
+from eventbus_runtime.pipelines.decoding import Decoder
+from eventbus_runtime.pipelines.outcome import Publish, Reject, Retry
+from eventbus_runtime.pipelines.registry import Registration, Registry
+from eventbus_runtime.pipelines.resources import Opener, Resources, close, opener
+
+Run: TypeAlias = Callable[[Any], Coroutine[Any, Any, Sequence[Publish]]]
+"""Runs a handler, given a `Delivery` or a `Scope`."""
+
+Outgoing: TypeAlias = Callable[[Any], Sequence[Publish]]
+
+
+@dataclass(slots=True)
+class BoundPipeline:
+    """A `pipelines.base.Pipeline`. `fire` is a closure made for this handler's own shape."""
+
+    name: str
+    blocking: bool
+    fire: Run
+
+
+def bind(
+    registration: Registration,
+    *,
+    registry: Registry,
+    bus: Bus,
+    resources: Resources,
+    threads: CapacityLimiter | None = None,
+) -> BoundPipeline:
+    """Bind a handler, before `resources` is entered.
+
+    Args:
+        registration: the pipeline.
+        registry: who provides what its parameters ask for.
+        bus: what `Bus` parameters get, its own and those of its resources of delivery scope.
+        resources: where the resources of runtime scope come from.
+        threads: bounds the threads of `def` handlers; None: anyio's own limiter.
+
+    Raises:
+        BindingError: a parameter, the return annotation or a resource that it needs can't be bound.
+    """
+    plan = bindable(registration, registry)
+    scoped = {
+        provided: each
+        for provided, each in needed(plan, registry).items()
+        if each.registration.settings["scope"] == "delivery"
+    }
+    types = tuple(scoped) if scoped else None
+    run = _run(plan, arguments(plan, bus, resources.getter, types), threads)
+    if scoped:
+        openers = [opener(each, bus, resources.getter, types) for each in scoped.values()]
+        decode = next((source.value for source in plan.sources if source.what == "payload"), None)
+        run = _in_scope(run, openers, decode)
+    return BoundPipeline(registration.name, plan.shape in ("def", "generator"), run)
+
+
+def bind_background(
+    registration: Registration, *, registry: Registry, bus: Bus, resources: Resources
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Bind a background function, before `resources` is entered; what is returned starts it.
+
+    Raises:
+        BindingError: a parameter can't be bound, or the function is not `async def`.
+    """
+    plan = bindable(registration, registry)
+    start = call(registration.function, arguments(plan, bus, resources.getter))
+
+    async def run() -> None:
+        await start(None)
+
+    return run
+
+
+def _run(plan: Plan, given: Arguments, threads: CapacityLimiter | None) -> Run:
+    function = plan.registration.function
+    outgoing = _outgoing(plan.registration)
+    match plan.shape:
+        case "async":
+            return _run_async(function, given, outgoing)
+        case "async generator":
+            return _run_async_generator(call(function, given), outgoing)
+        case "def":
+            return _run_in_thread(call(function, given), outgoing, threads)
+        case "generator":
+            generate = call(function, given)
+            return _run_in_thread(lambda it: list(generate(it)), outgoing, threads)
+
+
+def _run_async(function: Callable[..., Any], given: Arguments, outgoing: Outgoing) -> Run:
+    if len(given.by_position) == 1 and not given.by_keyword:
+        get = given.by_position[0]
+
+        async def run_with_one(it: Any) -> Sequence[Publish]:
+            result = await function(get(it))
+            return () if result is None else outgoing(result)
+
+        return run_with_one
+    start = call(function, given)
+
+    async def run(it: Any) -> Sequence[Publish]:
+        result = await start(it)
+        return () if result is None else outgoing(result)
+
+    return run
+
+
+def _run_async_generator(start: Getter, outgoing: Outgoing) -> Run:
+    async def run(it: Any) -> Sequence[Publish]:
+        async with aclosing(start(it)) as items:
+            async for item in items:
+                for each in outgoing((item,)):
+                    await it.publish(each)
+        return ()
+
+    return run
+
+
+def _run_in_thread(start: Getter, outgoing: Outgoing, threads: CapacityLimiter | None) -> Run:
+    async def run(it: Any) -> Sequence[Publish]:
+        result = await to_thread.run_sync(start, it, limiter=threads, abandon_on_cancel=True)
+        return () if result is None else outgoing(result)
+
+    return run
+
+
+def _outgoing(registration: Registration) -> Outgoing:
+    def outgoing(result: Any) -> Sequence[Publish]:
+        """What a handler returned, as what is to be published."""
+        if isinstance(result, Publish):
+            return (result,)
+        if isinstance(result, Retry | Reject):
+            raise result
+        wrong = [result]
+        if isinstance(result, list | tuple):
+            wrong = [each for each in result if not isinstance(each, Publish)]
+            if not wrong:
+                return result
+        for each in wrong:
+            if iscoroutine(each):
+                each.close()  # else Python warns of it as well
+        raise TypeError(
+            f"{registration.name} ({registration.where}) handed back {type(wrong[0]).__qualname__}; "
+            "a handler may return None, Publish, a list of Publish, Retry or Reject, and yield Publish"
+        )
+
+    return outgoing
+
+
+def _in_scope(run: Run, openers: Sequence[Opener], decode: Decoder | None) -> Run:
+    """Around a handler: the resources of delivery scope, opened before it and closed before its outcome is told."""
+
+    async def fire(delivery: Delivery) -> Sequence[Publish]:
+        scope = Scope(delivery, decode)
+        opened: list[AbstractAsyncContextManager[Any]] = []
+        outgoing: Sequence[Publish] = ()
+        error: BaseException | None = None
+        try:
+            for opens in openers:
+                context = opens(scope)
+                scope.values.append(await context.__aenter__())
+                opened.append(context)
+            outgoing = await run(scope)
+        except BaseException as raised:  # noqa: BLE001 - raised again below, once all are closed
+            error = raised
+        error = await close(opened, error)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                error = None  # breaks the circle of error, traceback and this frame
+        return outgoing
+
+    return fire

@@ -1,0 +1,121 @@
+"""What a trigger needs at the server, made when it is first looked for, or when it is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from eventbus_runtime.buses.base import Bus
+from eventbus_runtime.config.model import RuntimeConfig
+from eventbus_runtime.config.objects import StreamConfig
+from eventbus_runtime.events import Ensured, Tell, Warned
+from eventbus_runtime.provisioning.dead_letters import check_dead_letter
+from eventbus_runtime.provisioning.topology import Changed, ensure_consumer, ensure_stream
+from eventbus_runtime.subjects import any_covers
+
+
+class Topology:
+    """The declared streams and consumers of one runtime, ensured one at a time.
+
+    Args:
+        config: complete.
+        buses: by name.
+        dead_letter_streams: by trigger, the streams that are needed only if no other stores the subject.
+        tell: takes facts.
+    """
+
+    def __init__(
+        self, config: RuntimeConfig, buses: Mapping[str, Bus], dead_letter_streams: Mapping[str, str], tell: Tell
+    ) -> None:
+        self._config, self._buses, self._filled, self._tell = config, buses, dead_letter_streams, tell
+        self._lock = asyncio.Lock()
+        self._created: dict[tuple[str, str], str] = {}
+        self._doubts: set[str] = set()
+
+    async def prepare(self, trigger: str, resume_at: int | None) -> str | None:
+        """Have the stream, the consumer and the dead-letter stream of a trigger be there.
+
+        Args:
+            trigger: its name.
+            resume_at: the stream sequence from which a consumer that was lost goes on; None where it is not known.
+
+        Returns:
+            The stream that stores its dead letters; None without any.
+
+        Raises:
+            TopologyError: it can't be made as declared.
+            BusError: not now: no answer, or something that is not ours to make is missing.
+        """
+        config = self._config.triggers[trigger]
+        bus = self._buses[config.bus]
+        async with self._lock:
+            await self._ensure_stream(bus, config.stream)
+            resume_at = await self._resumable(bus, trigger, config.stream, resume_at)
+            consumer = self._config.consumers[config.consumer]
+            changed = await ensure_consumer(bus, config.consumer, consumer, opt_start_seq=resume_at)
+            self._note(bus, f"consumer {config.consumer} of stream {config.stream}", changed)
+            if config.dead_letter is None:
+                return None
+            return await self._dead_letter_stream(bus, trigger, config.dead_letter)
+
+    async def prepare_rest(self, bus: Bus) -> None:
+        """Have the declared streams and consumers of a bus be there that no enabled trigger asks for."""
+        async with self._lock:
+            for name, stream in self._config.streams.items():
+                if stream.bus == bus.name and name not in self._filled.values():
+                    await self._ensure_stream(bus, name)
+            for name, consumer in self._config.consumers.items():
+                stream_config = self._config.streams.get(consumer.stream)
+                if stream_config is not None and stream_config.bus == bus.name:
+                    changed = await ensure_consumer(bus, name, consumer)
+                    self._note(bus, f"consumer {name} of stream {consumer.stream}", changed)
+
+    async def _ensure_stream(self, bus: Bus, name: str) -> None:
+        declared = self._config.streams.get(name)
+        if declared is not None:
+            self._note(bus, f"stream {name}", await ensure_stream(bus, name, declared))
+
+    async def _resumable(self, bus: Bus, trigger: str, stream: str, resume_at: int | None) -> int | None:
+        """Where a lost consumer may go on: only in the very stream that it was lost in, and only where the server lets
+        a consumer start anywhere."""
+        info = await bus.api(f"STREAM.INFO.{stream}")
+        key = (bus.name, stream)
+        before, self._created[key] = self._created.get(key), info.get("created", "")
+        if before is None:
+            return None
+        if resume_at is not None and before == self._created[key] and info["config"]["retention"] == "limits":
+            return resume_at
+        text = f"the consumer of {stream} was lost, and is made again by its declared deliver_policy"
+        self._tell(Warned(trigger, text, {"stream": stream}))
+        return None
+
+    async def _dead_letter_stream(self, bus: Bus, trigger: str, subject: str) -> str:
+        config = self._config.triggers[trigger]
+        consumer = self._config.consumers[config.consumer]
+        filled = self._filled.get(trigger)
+        declared: tuple[str, StreamConfig] | None = None
+        if filled is not None:
+            declared = filled, self._config.streams[filled]
+        else:
+            for name, stream in self._config.streams.items():
+                if stream.bus == bus.name and any_covers(stream.subjects, subject):
+                    await self._ensure_stream(bus, name)
+        name, doubts = await check_dead_letter(
+            bus,
+            trigger=trigger,
+            subject=subject,
+            stream=config.stream,
+            filter_subjects=consumer.filter_subjects,
+            ack_wait=consumer.ack_wait / 10**9,
+            longest_delay=max(config.retry.delays),
+            declared=declared,
+        )
+        for doubt in doubts:
+            if doubt not in self._doubts:
+                self._doubts.add(doubt)
+                self._tell(Warned(trigger, doubt, {}))
+        return name
+
+    def _note(self, bus: Bus, what: str, changed: Changed) -> None:
+        if changed is not Changed.UNCHANGED:
+            self._tell(Ensured(bus.name, what, str(changed)))

@@ -1,0 +1,266 @@
+"""Streams and consumers as declared: created, updated where they differ and may change, else left alone.
+
+Nothing is ever deleted, and where nothing differs nothing is sent but questions. What the server answers is compared
+with what was asked, because servers up to 2.11 drop fields that they do not know without a word.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from eventbus_runtime.buses.base import Bus
+from eventbus_runtime.config.objects import ConsumerConfig, StreamConfig
+from eventbus_runtime.errors import ApiError, BusUnavailableError, EventbusError, NotFoundError, TopologyError
+from eventbus_runtime.provisioning.diff import Difference, diff_consumer, diff_stream, one_filter_field, own_metadata
+
+Config: TypeAlias = Mapping[str, Any]
+"""A stream's or consumer's configuration in the server's JSON."""
+
+_ROUNDS: Final = 3
+# 10058: such a stream is there. 10013, 10105, 10148: such a consumer is.
+_IS_THERE: Final = frozenset({10058, 10013, 10105, 10148})
+_OVERLAP: Final = 10065
+_UNAVAILABLE: Final = 503
+
+# The first server that knows a field, and its level in `$JS.API.INFO`; servers before 2.11 say none.
+_SINCE: Final[Mapping[str, tuple[str, int]]] = {
+    "compression": ("2.10", 0),
+    "first_seq": ("2.10", 0),
+    "subject_transform": ("2.10", 0),
+    "consumer_limits": ("2.10", 0),
+    "metadata": ("2.10", 0),
+    "filter_subjects": ("2.10", 0),
+    "allow_msg_ttl": ("2.11", 1),
+    "subject_delete_marker_ttl": ("2.11", 1),
+    "pause_until": ("2.11", 1),
+    "priority_groups": ("2.11", 1),
+    "allow_msg_counter": ("2.12", 2),
+    "allow_atomic": ("2.12", 2),
+    "allow_msg_schedules": ("2.12", 2),
+    "persist_mode = async": ("2.12", 2),
+    "priority_policy = prioritized": ("2.12", 2),
+    "allow_batched": ("2.14", 4),
+    "consumer of a source": ("2.14", 4),
+}
+
+
+class Changed(StrEnum):
+    """What was done about one object."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+class _Declared(NamedTuple):
+    """One object, and how the API is asked about it."""
+
+    label: str
+    table: str
+    config: Config
+    at_creation: Config
+    info: str
+    diff: Callable[[Config, Config], list[Difference]]
+    change: Callable[[Config, Config, Sequence[Difference]], dict[str, Any]]
+    create: Callable[[Config], tuple[str, Config]]
+    update: Callable[[Config], tuple[str, Config]]
+
+
+async def ensure_stream(bus: Bus, name: str, config: StreamConfig) -> Changed:
+    """Have stream `name` be as declared; with `declare = false`, have it be there.
+
+    Raises:
+        NotFoundError: it is attach-only and absent; worth looking for again.
+        TopologyError: it can't be made so: the server refuses it, a field can't change or is not kept, or another
+            stream stores its subjects.
+        BusUnavailableError: no answer, or the server can't do it at present.
+    """
+    if not config.declare:
+        await bus.api(f"STREAM.INFO.{name}")
+        return Changed.UNCHANGED
+    fields = config.to_server(name)
+    return await _ensure(
+        bus,
+        _Declared(
+            label=f"stream {name}",
+            table=f"[streams.{name}]",
+            config=fields,
+            at_creation=fields,
+            info=f"STREAM.INFO.{name}",
+            diff=diff_stream,
+            change=changed_stream,
+            create=lambda body: (f"STREAM.CREATE.{name}", body),
+            update=lambda body: (f"STREAM.UPDATE.{name}", body),
+        ),
+    )
+
+
+async def ensure_consumer(bus: Bus, name: str, config: ConsumerConfig, *, opt_start_seq: int | None = None) -> Changed:
+    """Have consumer `name` of `config.stream` be as declared; with `declare = false`, have it be there.
+
+    Args:
+        bus: the stream's bus.
+        name: the durable name.
+        config: the declaration, its stream filled in.
+        opt_start_seq: the stream sequence where it starts if it has to be created, in place of what is declared.
+
+    Raises:
+        NotFoundError: its stream is absent, or it is attach-only and absent; worth looking for again.
+        TopologyError: it can't be made so: the server refuses it, or a field can't change or is not kept.
+        BusUnavailableError: no answer, or the server can't do it at present.
+    """
+    if not config.declare:
+        await bus.api(f"CONSUMER.INFO.{config.stream}.{name}")
+        return Changed.UNCHANGED
+    fields = config.to_server(name)
+    at_creation = fields
+    if opt_start_seq is not None:
+        at_creation = {key: value for key, value in fields.items() if key != "opt_start_time"}
+        at_creation |= {"deliver_policy": "by_start_sequence", "opt_start_seq": opt_start_seq}
+
+    def request(action: str, body: Config) -> tuple[str, Config]:
+        body, subject = _least_filter(body), f"CONSUMER.CREATE.{config.stream}.{name}"
+        if "filter_subject" in body:
+            subject += f".{body['filter_subject']}"
+        return subject, {"stream_name": config.stream, "action": action, "config": body}
+
+    return await _ensure(
+        bus,
+        _Declared(
+            label=f"consumer {name} of stream {config.stream}",
+            table=f"[consumers.{name}]",
+            config=fields,
+            at_creation=at_creation,
+            info=f"CONSUMER.INFO.{config.stream}.{name}",
+            diff=diff_consumer,
+            change=changed_consumer,
+            create=lambda body: request("create", body),
+            update=lambda body: request("update", body),
+        ),
+    )
+
+
+def changed_stream(declared: Config, server: Config, differences: Iterable[Difference]) -> dict[str, Any]:
+    """What to send as an update: the server's configuration with only `differences` changed."""
+    config = _changed(declared, server, differences)
+    if not declared.get("duplicate_window") and 0 < config.get("max_age", 0) < config.get("duplicate_window", 0):
+        del config["duplicate_window"]  # the server's own choice, refused above the new max_age: let it choose again
+    return config
+
+
+def changed_consumer(declared: Config, server: Config, differences: Iterable[Difference]) -> dict[str, Any]:
+    """What to send as an update: the server's configuration with only `differences` changed."""
+    return _changed({"backoff": [], **one_filter_field(declared)}, one_filter_field(server), differences)
+
+
+def _changed(declared: Config, server: Config, differences: Iterable[Difference]) -> dict[str, Any]:
+    config = {**server, **{one.field: declared[one.field] for one in differences}}
+    return config | {"metadata": own_metadata(config)} if "metadata" in config else config
+
+
+def _least_filter(config: Config) -> dict[str, Any]:
+    """A single filter as `filter_subject`, which servers before 2.10 know too."""
+    config = one_filter_field(config)
+    filters = config.pop("filter_subjects", None) or []
+    if len(filters) == 1:
+        return config | {"filter_subject": filters[0]}
+    return config | {"filter_subjects": filters} if filters else config
+
+
+async def _ensure(bus: Bus, declared: _Declared) -> Changed:
+    for _ in range(_ROUNDS):
+        server = await _read(bus, declared)
+        differences = declared.diff(declared.config, server) if server is not None else []
+        if server is not None and not differences:
+            return Changed.UNCHANGED
+        _refuse_fixed(declared, differences)
+        await _refuse_unknown(bus, declared)
+        subject, body = (
+            declared.update(declared.change(declared.config, server, differences))
+            if server is not None
+            else declared.create(declared.at_creation)
+        )
+        try:
+            answer = await bus.api(subject, body)
+        except ApiError as error:
+            # Another process can have made or deleted it since we read it; then what we wanted is to be seen anew.
+            if error.err_code in _IS_THERE or (await _read(bus, declared) is None) != (server is None):
+                continue
+            raise await _explained(bus, declared, error) from error
+        _refuse_dropped(declared, declared.diff(declared.config, answer["config"]))
+        return Changed.UPDATED if server is not None else Changed.CREATED
+    raise BusUnavailableError(f"{declared.label}: someone else keeps changing it at the same time")
+
+
+async def _read(bus: Bus, declared: _Declared) -> dict[str, Any] | None:
+    try:
+        answer = await bus.api(declared.info)
+    except NotFoundError:
+        return None
+    config: dict[str, Any] = answer["config"]
+    return config
+
+
+def _refuse_fixed(declared: _Declared, differences: Iterable[Difference]) -> None:
+    if fixed := [f"{one.field} from {_said(one.old)} to {_said(one.new)}" for one in differences if not one.editable]:
+        raise TopologyError(
+            f"{declared.label} is there already, and the server can't change {' and '.join(fixed)}: "
+            f"write in {declared.table} what is there, or delete it so that it is made anew, or use another name"
+        )
+
+
+async def _refuse_unknown(bus: Bus, declared: _Declared) -> None:
+    needed = [(field, *_SINCE[field]) for field in _gated(declared.config) if _SINCE[field][1]]
+    if not needed:
+        return
+    level = (await bus.api("INFO")).get("api", {}).get("level", 0)
+    if unknown := [f"{field} (nats-server {version})" for field, version, least in needed if level < least]:
+        raise TopologyError(
+            f"{declared.label}: the server is too old (API level {level}) for {' and '.join(unknown)}: "
+            f"upgrade it, or leave that out of {declared.table}"
+        )
+
+
+def _refuse_dropped(declared: _Declared, dropped: Iterable[Difference]) -> None:
+    texts = []
+    for one in dropped:
+        since = f" (needs nats-server {_SINCE[one.field][0]})" if one.field in _SINCE else ""
+        texts.append(f"{one.field} is {_said(one.old)} there after {_said(one.new)} was asked{since}")
+    if texts:
+        raise TopologyError(
+            f"{declared.label}: the server said yes, but {' and '.join(texts)}: "
+            f"upgrade the server, or change {declared.table} to what it keeps"
+        )
+
+
+async def _explained(bus: Bus, declared: _Declared, error: ApiError) -> EventbusError:
+    if isinstance(error, NotFoundError):
+        return error
+    if error.code == _UNAVAILABLE:
+        return BusUnavailableError(f"{declared.label}: {error}")
+    if error.err_code == _OVERLAP:
+        for subject in declared.config["subjects"]:
+            for other in (await bus.api("STREAM.NAMES", {"subject": subject})).get("streams") or []:
+                if other != declared.config["name"]:
+                    return TopologyError(
+                        f'{declared.label}: the stream {other} stores "{subject}" already, in whole or in part, and '
+                        f"streams can't share subjects: narrow those of one, or use {other} with declare = false"
+                    )
+    return TopologyError(f"{declared.label}: the server refuses it: {error}: mend {declared.table}")
+
+
+def _gated(config: Config) -> Iterable[str]:
+    for field, value in config.items():
+        if value and field in _SINCE:
+            yield field
+        if f"{field} = {value}" in _SINCE:
+            yield f"{field} = {value}"
+    if any("consumer" in source for source in (*config.get("sources", ()), config.get("mirror", {}))):
+        yield "consumer of a source"
+
+
+def _said(value: Any) -> str:
+    return "unset" if value is None else json.dumps(value)

@@ -1,0 +1,522 @@
+"""What each parameter gets, and what is refused at start with a sentence that says what would do."""
+
+import functools
+import inspect
+import typing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel, Field
+
+from eventbus_runtime.buses.base import Bus
+from eventbus_runtime.errors import BindingError, DecodeError
+from eventbus_runtime.message import Message
+from eventbus_runtime.pipelines.base import Delivery
+from eventbus_runtime.pipelines.binding import check
+from eventbus_runtime.pipelines.outcome import Publish, Reject, Retry
+from eventbus_runtime.pipelines.pipeline import bind
+from eventbus_runtime.pipelines.registry import background, pipeline, resource, subscribe
+from eventbus_runtime.pipelines.resources import Resources
+from tests.pipelines.parts import BUS, Held, bound, chosen, fire, only
+
+
+class Order(BaseModel):
+    id: str
+
+
+@dataclass
+class Customer:
+    name: str
+
+
+class Pool: ...
+
+
+class SpecialPool(Pool): ...
+
+
+class OtherPool(Pool): ...
+
+
+def problems(*functions: Callable[..., Any]) -> list[str]:
+    """What `check` says of the one pipeline among these functions."""
+    registry = chosen(*functions)
+    return [problem.text for problem in check(only(registry), registry)]
+
+
+async def got(*functions: Callable[..., Any], held: Held) -> None:
+    await bound(*functions).fire(held)
+
+
+async def test_every_kind_of_parameter_at_once() -> None:
+    seen: list[object] = []
+
+    @resource(scope="delivery")
+    def pool() -> Pool:
+        return Pool()
+
+    @pipeline
+    async def handler(order: Order, message: Message, delivery: Delivery, bus: Bus, pool: Pool) -> None:
+        seen.extend((order, message, delivery, bus, type(pool)))
+
+    held = Held('{"id": "A1"}')
+    await got(handler, pool, held=held)
+    assert seen == [Order(id="A1"), held.message, held, BUS, Pool]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+async def test_any_number_of_parameters_by_position_and_by_keyword(count: int) -> None:
+    seen: list[object] = []
+    names = ["order: dict", "message: Message", "delivery: Delivery"][:count]
+    for star in ("", "*, "):
+        if count == 0 and star:
+            continue
+        given = ", ".join(name.split(":")[0] for name in names)
+        source = f"async def handler({star}{', '.join(names)}) -> None: seen.extend([{given}])"
+        namespace = {"Message": Message, "Delivery": Delivery, "seen": seen, "__name__": __name__}
+        exec(source, namespace)
+        held = Held('{"a": 1}')
+        handler: Any = namespace["handler"]
+        await got(pipeline(handler), held=held)
+        assert seen == [{"a": 1}, held.message, held][:count]
+        seen.clear()
+
+
+async def test_a_single_parameter_without_annotation_gets_the_message() -> None:
+    seen: list[object] = []
+
+    @pipeline
+    async def handler(it):  # type: ignore[no-untyped-def]
+        seen.append(it)
+
+    @pipeline
+    async def with_default(it, limit=10):  # type: ignore[no-untyped-def]
+        seen.append((it, limit))
+
+    held = Held()
+    await got(handler, held=held)
+    await got(with_default, held=held)
+    assert seen == [held.message, (held.message, 10)]
+
+
+async def test_what_may_be_none_is_found_by_its_type() -> None:
+    seen: list[object] = []
+
+    @pipeline
+    async def handler(order: dict[str, int], message: Message | None = None, pool: Pool | None = None) -> None:
+        seen.extend((message, pool))
+
+    held = Held()
+    await got(handler, held=held)
+    assert seen == [held.message, None]
+
+
+async def test_a_default_is_kept_where_nothing_fits_even_before_one_that_fits() -> None:
+    seen: list[object] = []
+
+    @pipeline
+    async def handler(order: Order, limit: int = 10, message: Any = None, bus: Bus | None = None, more=3) -> None:  # type: ignore[no-untyped-def]
+        seen.extend((limit, message, bus, more))
+
+    await got(handler, held=Held('{"id": "A1"}'))
+    assert seen == [10, None, BUS, 3]
+
+
+async def test_what_a_partial_fills_in_stays_as_it_is() -> None:
+    seen: list[object] = []
+
+    async def handle(region: str, order: Order, *, pool: Pool | None) -> None:
+        seen.extend((region, order, pool))
+
+    @resource(scope="delivery")
+    def database() -> Pool:
+        return Pool()
+
+    handler = pipeline("eu")(functools.partial(handle, "eu", pool=None))
+    await got(handler, database, held=Held('{"id": "A1"}'))
+    assert seen == ["eu", Order(id="A1"), None]
+
+
+async def test_methods_and_callable_objects_are_handlers() -> None:
+    class Service:
+        def __init__(self) -> None:
+            self.seen: list[object] = []
+
+        async def handle(self, order: Order) -> None:
+            self.seen.append(order)
+
+        async def __call__(self, text: str) -> None:
+            self.seen.append(text)
+
+    service = Service()
+    await got(pipeline(service.handle), held=Held('{"id": "A1"}'))
+    await got(pipeline("service")(service), held=Held("hello"))
+    await got(pipeline("partial")(functools.partial(service)), held=Held("again"))
+    assert service.seen == [Order(id="A1"), "hello", "again"]
+
+
+async def test_a_well_made_decorator_of_the_users_shows_the_handlers_own_signature() -> None:
+    def traced(function: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        @functools.wraps(function)
+        async def wrapper(*args: Any, **kwargs: Any) -> None:
+            await function(*args, **kwargs)
+
+        return wrapper
+
+    seen: list[object] = []
+
+    @pipeline
+    @traced
+    async def handler(order: Order) -> None:
+        seen.append(order)
+
+    await got(handler, held=Held('{"id": "A1"}'))
+    assert seen == [Order(id="A1")]
+
+
+async def test_a_base_class_of_one_provided_type_gets_that_resource() -> None:
+    seen: list[object] = []
+
+    @resource(scope="delivery")
+    def special() -> SpecialPool:
+        return SpecialPool()
+
+    @pipeline
+    async def handler(message: Message, pool: Annotated[Pool, "mine"]) -> None:
+        seen.append(type(pool))
+
+    await got(handler, special, held=Held())
+    assert seen == [SpecialPool]
+
+
+async def test_the_very_type_goes_before_its_subclasses() -> None:
+    seen: list[object] = []
+
+    @resource(scope="delivery")
+    def special() -> SpecialPool:
+        return SpecialPool()
+
+    @resource(scope="delivery")
+    def plain() -> Pool:
+        return Pool()
+
+    @pipeline
+    async def handler(message: Message, pool: Pool) -> None:
+        seen.append(type(pool))
+
+    await got(handler, special, plain, held=Held())
+    assert seen == [Pool]
+
+
+def test_a_base_class_of_two_provided_types_is_refused() -> None:
+    @resource
+    def special() -> SpecialPool:
+        return SpecialPool()
+
+    @resource
+    def other() -> OtherPool:
+        return OtherPool()
+
+    @pipeline
+    async def handler(message: Message, pool: Pool) -> None: ...
+
+    (text,) = problems(handler, special, other)
+    assert text.startswith("several resources fit the parameter 'pool': SpecialPool (")
+    assert "OtherPool (" in text
+
+
+async def test_a_resource_that_is_a_kind_of_dict_does_not_take_a_dict_payload() -> None:
+    class Cache(dict[str, int]): ...
+
+    seen: list[object] = []
+
+    @resource(scope="delivery")
+    def cache() -> Cache:
+        return Cache()
+
+    @pipeline
+    async def handler(order: dict) -> None:  # type: ignore[type-arg]
+        seen.append(order)
+
+    await got(handler, cache, held=Held('{"id": "A1"}'))
+    assert seen == [{"id": "A1"}]
+
+
+async def test_annotations_that_can_not_be_hashed_are_payload_types_like_any_other() -> None:
+    seen: list[object] = []
+
+    @resource(scope="delivery")
+    def pool() -> Pool:
+        return Pool()
+
+    @pipeline
+    async def handler(numbers: list[Annotated[int, Field(gt=0)]], pool: Pool) -> list[Publish]:
+        seen.append(numbers)
+        return []
+
+    await got(handler, pool, held=Held("[1]"))
+    with pytest.raises(DecodeError):
+        await got(handler, pool, held=Held("[0]"))
+    assert seen == [[1]]
+
+
+def test_each_mistake_of_a_signature_is_told_at_once_and_names_its_parameter() -> None:
+    @pipeline
+    async def handler(first, second: "Missing", pool: Pool, *rest: int, **more: int) -> int:  # type: ignore[name-defined,no-untyped-def]  # noqa: F821
+        return 1
+
+    told = problems(handler)
+    assert len(told) == 6
+    for text, words in zip(
+        told,
+        (
+            "the annotation of the parameter 'second' can't be resolved: the name 'Missing' is not found",
+            "the parameter 'first' has no annotation; it may be Message, Delivery, Bus",
+            "the parameter 'pool' can't be bound: no @resource provides Pool, and it is no payload type",
+            "'*rest' can't be bound",
+            "'**more' can't be bound",
+            "it returns int; a handler may return None, Publish, a list of Publish, Retry or Reject",
+        ),
+        strict=True,
+    ):
+        assert words in text
+
+
+def test_two_payload_parameters_are_refused_by_name_and_type() -> None:
+    @pipeline
+    async def handler(order: Order, customer: Customer) -> None: ...
+
+    (text,) = problems(handler)
+    assert "'order' (Order), 'customer' (Customer); no @resource provides any of them" in text
+
+
+def test_a_handler_that_would_never_see_its_message_is_refused() -> None:
+    @pipeline
+    async def handler(order: Order | None = None) -> None: ...
+
+    (text,) = problems(handler)
+    assert "nothing gets the message: 'order' has a default" in text
+
+
+def test_a_function_whose_signature_is_unknown_is_refused() -> None:
+    (text,) = problems(pipeline(min))
+    assert "wrap it in a function of your own" in text
+
+
+class Publishes(Publish): ...
+
+
+def returning(annotation: Any, *, generator: bool = False, sync: bool = False) -> Callable[..., Any]:
+    """A pipeline that is annotated to return this."""
+
+    async def handler(message: Message) -> Any: ...
+
+    async def generates(message: Message) -> Any:
+        yield Publish("a")
+
+    def generates_sync(message: Message) -> Any:
+        yield Publish("a")
+
+    function: Any = (generates_sync if sync else generates) if generator else handler
+    function.__annotations__["return"] = annotation
+    return pipeline(function)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        None,
+        "None",
+        Any,
+        Publish,
+        Publish | None,
+        typing.Optional[Publish],  # noqa: UP045 - users write it
+        list[Publish],
+        list,
+        tuple[Publish, ...],
+        Sequence[Publish],
+        Publish | list[Publish] | Retry | Reject | None,
+        typing.Never,
+        typing.NoReturn,
+        inspect.Signature.empty,
+    ],
+)
+def test_what_a_handler_may_be_annotated_to_return(annotation: Any) -> None:
+    assert problems(returning(annotation)) == []
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (int, "it returns int"),
+        (list[int], r"it returns list[int]"),
+        (Publish | int, "it returns int"),
+        (dict[str, Publish], "it returns dict"),
+        (AsyncIterator[Publish], "it returns collections.abc.AsyncIterator"),
+        ("Nowhere", "the return annotation can't be resolved: the name 'Nowhere'"),
+        ("Message.nothing", "the return annotation can't be resolved"),
+    ],
+)
+def test_what_it_may_not(annotation: Any, words: str) -> None:
+    (text,) = problems(returning(annotation))
+    assert words in text
+
+
+@pytest.mark.parametrize("annotation", [AsyncIterator[Publish], typing.AsyncGenerator[Publish, None], Any])
+def test_what_an_async_generator_may_be_annotated_to_yield(annotation: Any) -> None:
+    assert problems(returning(annotation, generator=True)) == []
+
+
+@pytest.mark.parametrize("annotation", [AsyncIterator[int], Iterator[Publish], Publish, None])
+def test_what_it_may_not_yield(annotation: Any) -> None:
+    (text,) = problems(returning(annotation, generator=True))
+    assert "annotate it as `-> AsyncIterator[Publish]`" in text
+
+
+def test_a_generator_in_a_thread_yields_publish_as_well() -> None:
+    assert problems(returning(Iterator[Publish], generator=True, sync=True)) == []
+    (text,) = problems(returning(AsyncIterator[Publish], generator=True, sync=True))
+    assert "annotate it as `-> Iterator[Publish]`" in text
+
+
+def test_a_problem_says_where_and_of_which_function() -> None:
+    @pipeline("billing")
+    async def handler(pool: Pool) -> None: ...
+
+    registry = chosen(handler)
+    (problem,) = check(only(registry), registry)
+    assert problem.where.endswith(f"test_binding.py:{handler.__code__.co_firstlineno}")
+    assert problem.key == "billing"
+
+
+def test_bind_raises_what_check_tells() -> None:
+    @pipeline("billing")
+    async def handler(pool: Pool) -> int:
+        return 1
+
+    with pytest.raises(BindingError, match=r"test_binding\.py:\d+: billing: the parameter 'pool' .*; it returns int"):
+        bound(handler)
+
+
+def test_a_subscription_is_checked_once_as_its_pipeline() -> None:
+    @subscribe("orders.created")
+    async def handler(pool: Pool) -> None: ...
+
+    registry = chosen(handler)
+    assert check(registry.subscriptions["handler"], registry) == []
+    assert len(check(registry.pipelines["handler"], registry)) == 1
+
+
+def test_a_background_function_has_no_delivery_and_must_be_async() -> None:
+    @resource(scope="delivery")
+    def pool() -> Pool:
+        return Pool()
+
+    @background
+    def refresh(message: Message, pool: Pool, order: Order, lone) -> None: ...  # type: ignore[no-untyped-def]
+
+    registry = chosen(refresh, pool)
+    told = [problem.text for problem in check(registry.backgrounds["refresh"], registry)]
+    assert len(told) == 5
+    for text, words in zip(
+        told,
+        (
+            "the parameter 'message' wants Message, but there is no delivery here; only handlers",
+            "opened per delivery; only handlers and resources of delivery scope may have it",
+            "nothing provides the parameter 'order': no @resource provides Order",
+            "the parameter 'lone' has no annotation",
+            "must be `async def`",
+        ),
+        strict=True,
+    ):
+        assert words in text
+
+
+def test_a_runtime_resource_can_not_need_what_is_opened_per_delivery() -> None:
+    @resource(scope="delivery")
+    def pool() -> Pool:
+        return Pool()
+
+    @resource
+    def order(pool: Pool, delivery: Delivery) -> Order:
+        raise NotImplementedError
+
+    @pipeline
+    async def handler(message: Message, order: Order) -> None: ...
+
+    registry = chosen(handler, pool, order)
+    told = [problem.text for problem in check(registry.resources[Order], registry)]
+    assert "wants the resource 'pool' (" in told[0]
+    assert 'this resource would have to be one too: @resource(scope="delivery")' in told[0]
+    assert "wants Delivery, but there is no delivery here" in told[1]
+    with pytest.raises(BindingError, match="order: the parameter 'pool' wants the resource"):
+        bind(only(registry), registry=registry, bus=BUS, resources=Resources(registry, BUS))
+
+
+def test_resources_that_need_each_other_are_refused() -> None:
+    @resource
+    def first(it: Customer) -> Order:
+        raise NotImplementedError
+
+    @resource
+    def second(it: Order) -> Customer:
+        raise NotImplementedError
+
+    @pipeline
+    async def handler(message: Message, order: Order) -> None: ...
+
+    registry = chosen(handler, first, second)
+    (problem,) = check(registry.resources[Order], registry)
+    assert "first -> second -> first" in problem.text
+    assert check(only(registry), registry) == []
+    with pytest.raises(BindingError, match="first -> second -> first"):
+        bound(handler, first, second)
+
+
+def test_a_resource_can_not_need_itself() -> None:
+    @resource
+    def chain(it: Order) -> Order:
+        raise NotImplementedError
+
+    registry = chosen(chain)
+    (problem,) = check(registry.resources[Order], registry)
+    assert "chain -> chain" in problem.text
+
+
+async def test_nothing_is_inspected_once_a_handler_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DESIGN: signatures are read once; nothing is inspected per message."""
+
+    @pipeline
+    async def handler(order: Order, message: Message) -> Publish:
+        return Publish("invoices.created", order)
+
+    pipe = bound(handler)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("inspected per message")
+
+    with monkeypatch.context() as patched:
+        for name in ("signature", "iscoroutinefunction", "isawaitable"):
+            patched.setattr(inspect, name, refuse)
+        patched.setattr(typing, "get_type_hints", refuse)
+        outgoing = await pipe.fire(Held('{"id": "A1"}'))
+    assert outgoing == (Publish("invoices.created", Order(id="A1")),)
+
+
+async def test_a_payload_that_does_not_decode_does_not_reach_the_handler() -> None:
+    ran: list[object] = []
+
+    @pipeline
+    async def handler(order: Order) -> None:
+        ran.append(order)
+
+    @pipeline
+    def in_thread(order: Order) -> None:
+        ran.append(order)
+
+    for function in (handler, in_thread):
+        with pytest.raises(DecodeError, match="the payload is no Order: id: Field required"):
+            await fire(function, payload="{}")
+    assert ran == []

@@ -1,0 +1,28 @@
+"""A real server, and a bus on it. EVENTBUS_TEST_SERVERS names more nats-server binaries to run all of this on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from eventbus_runtime.buses.nats import NatsBus
+from eventbus_runtime.config.model import BusConfig
+from eventbus_runtime.testing.server import NatsServer
+
+_BINARIES = [None, *(Path(path) for path in os.environ.get("EVENTBUS_TEST_SERVERS", "").split(os.pathsep) if path)]
+
+
+@pytest.fixture(params=_BINARIES, ids=lambda binary: str(binary or "present"))
+def server(request: pytest.FixtureRequest) -> Iterator[NatsServer]:
+    with NatsServer(binary=request.param) as running:
+        yield running
+
+
+@pytest.fixture
+async def bus(server: NatsServer) -> AsyncIterator[NatsBus]:
+    async with NatsBus("main", BusConfig(), urls=[server.url]) as connected:
+        await connected.wait_connected()
+        yield connected
