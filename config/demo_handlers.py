@@ -75,6 +75,6 @@ async def rate(tally: Tally) -> None:
     for second in count(1):
         before = asdict(tally)
         await asyncio.sleep(1)
-        log.info("rate", **{f"{name}_per_second": now - before[name] for name, now in asdict(tally).items()})
+        log.info("rate per second", **{name: now - before[name] for name, now in asdict(tally).items()})
         if second == last:
             os.kill(os.getpid(), signal.SIGTERM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
+import structlog
 from anyio.abc import TaskGroup
 
 from eventbus_runtime.buses.embedded import EmbeddedServer
@@ -24,6 +25,7 @@ from eventbus_runtime.events import Fact, Listener, State, StateChanged, Warned
 from eventbus_runtime.observability.logging import LogListener
 from eventbus_runtime.pipelines.binding import bindable
 from eventbus_runtime.pipelines.pipeline import bind, bind_background
+from eventbus_runtime.pipelines.registry import Registration, Registry
 from eventbus_runtime.pipelines.resources import Resources
 from eventbus_runtime.provisioning.prepare import Topology
 from eventbus_runtime.supervisor import Supervisor
@@ -76,6 +78,7 @@ class Runtime:
         self._finished = asyncio.Event()
         self._triggers_ended = asyncio.Event()
         self._begun = asyncio.Event()
+        self._prepared = asyncio.Event()
         self.http_address = ""
         """Where the HTTP endpoint listens, as `127.0.0.1:8080`; empty while it does not."""
 
@@ -115,7 +118,8 @@ class Runtime:
         finally:
             if self._backgrounds is not None:
                 self._backgrounds.cancel_scope.cancel()
-            await self._stack.__aexit__(kind, error, trace)
+            # Without the body's error: the task group would wrap it, and it leaves this block by itself.
+            await self._stack.aclose()
 
     async def _enter(self, stack: AsyncExitStack) -> None:
         self._require_addresses()
@@ -150,7 +154,7 @@ class Runtime:
             group.start_soon(self._watch, bus, topology)
         group.start_soon(self._keep_triggers)
         for name, start in backgrounds.items():
-            group.start_soon(self._supervisor.keep_background, name, start)
+            group.start_soon(self._keep_background, name, start)
         if self.config.runtime.http is not None:
             group.start_soon(self._serve_http, self.config.runtime.http)
 
@@ -178,7 +182,7 @@ class Runtime:
                     each.where, each.name, "its Bus parameter could mean any of several buses; one alone can be meant"
                 )
                 for each in (*registry.backgrounds.values(), *registry.resources.values())
-                if any(source.what == "bus" for source in bindable(each, registry).sources)
+                if _asks_for_bus(each, registry)
             ]
             if asking:
                 raise ConfigError(asking)
@@ -269,6 +273,15 @@ class Runtime:
             reasons = "; ".join(f"{name}: {each.reason}" for name, each in self._triggers.items())
             self._fail(TriggerError(f"every trigger has failed: {reasons}"))
 
+    async def _keep_background(self, name: str, start: Callable[[], Awaitable[None]]) -> None:
+        """One that asks for the bus begins when that stands, with all that is declared: its first publish must not
+        fail for coming too early."""
+        assert self._supervisor is not None
+        registry = self._loaded.registry
+        if _asks_for_bus(registry.backgrounds[name], registry):
+            await self._prepared.wait()
+        await self._supervisor.keep_background(name, start)
+
     async def _watch(self, bus: NatsBus, topology: Topology) -> None:
         """Wait for a bus, since refused credentials end everything; then ensure what no trigger asks for."""
         pause = Backoff()
@@ -281,12 +294,13 @@ class Runtime:
                 break
             try:
                 await topology.prepare_rest(bus)
-                break
             except TopologyError as error:
                 self._tell(Warned(bus.name, str(error), {}))
-                break
             except BusError:
                 await asyncio.sleep(pause.delay())
+                continue
+            self._prepared.set()
+            break
 
     async def _serve_http(self, address: str) -> None:
         # Its imports take a tenth of a second of this loop: the first pull goes first.
@@ -308,6 +322,7 @@ class Runtime:
 
     def _http_started(self, address: str) -> None:
         self.http_address = address
+        structlog.get_logger().info("http: listening", address=address)
 
     def _fail(self, error: EventbusError) -> None:
         self._failure = self._failure or error
@@ -360,6 +375,10 @@ class Runtime:
     def bus_counters(self) -> Mapping[str, tuple[State, BusCounters]]:
         """See `counters.RuntimeView`."""
         return {name: (bus.state, bus.counters) for name, bus in self._buses.items()}
+
+
+def _asks_for_bus(registration: Registration, registry: Registry) -> bool:
+    return any(source.what == "bus" for source in bindable(registration, registry).sources)
 
 
 def _preparing(topology: Topology, trigger: str) -> Callable[[int | None], Any]:

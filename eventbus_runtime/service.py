@@ -89,7 +89,7 @@ async def _serve(loaded: Loaded, stop_when_idle: float | None) -> int:
 def _summarise(runtime: Runtime) -> None:
     for name, (state, counters) in runtime.trigger_counters().items():
         structlog.get_logger().info(
-            f"trigger {name} in all",
+            f"summary of trigger {name}",
             state=str(state),
             received=counters.received,
             acked=counters.acked,

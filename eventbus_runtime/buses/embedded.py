@@ -10,6 +10,7 @@ import secrets
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -94,7 +95,7 @@ class EmbeddedServer:
         self._name, self._config, self._folder = name, config, folder
         self._store = Path()
         self._lock: int | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def log(self) -> Path:
@@ -153,29 +154,26 @@ class EmbeddedServer:
             identity = f"eventbus-{secrets.token_hex(6)}"
             conf = self._store / "server.conf"
             conf.write_text(self._settings(port, identity), encoding="utf-8")
-            self._process = await self._spawn(binary, conf)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_READY_WITHIN):
-                    while self._process.returncode is None:
-                        if await self._answers(port, identity):
-                            return f"nats://127.0.0.1:{port}"
-                        await asyncio.sleep(_POLL)
-                break
+            self._process = self._spawn(binary, conf)
+            with anyio.move_on_after(_READY_WITHIN):
+                while self._process.poll() is None:
+                    if await self._answers(port, identity):
+                        return f"nats://127.0.0.1:{port}"
+                    await asyncio.sleep(_POLL)
             # Another program may have taken the port meanwhile: then a new one will do.
-            if "address already in use" not in self._last_words():
+            if self._process.poll() is None or "address already in use" not in self._last_words():
                 break
         raise BusError(f"the embedded nats-server of bus {self._name!r} does not start: {self._last_words()}")
 
-    async def _spawn(self, binary: Path, conf: Path) -> asyncio.subprocess.Process:
+    def _spawn(self, binary: Path, conf: Path) -> subprocess.Popen[bytes]:
+        """Not by the event loop: uvloop leaves a process behind when it is cancelled meanwhile."""
         assert self._lock is not None, "the store is taken before the server starts"
         try:
-            return await asyncio.create_subprocess_exec(
-                str(binary),
-                "-c",
-                str(conf),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
+            return subprocess.Popen(
+                [str(binary), "-c", str(conf)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 # The server holds the lock too, so that the store is taken for as long as it really is.
                 pass_fds=(self._lock,),
@@ -223,21 +221,20 @@ class EmbeddedServer:
         """The last line of the log: where a server that does not start says why."""
         with suppress(OSError):
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-            return lines[-1].partition("] ")[2].strip() if lines else "it said nothing"
+            return lines[-1].partition("[FTL] ")[2] or lines[-1] if lines else "it said nothing"
         return "it said nothing"
 
     async def _end(self) -> None:
-        with anyio.CancelScope(shield=True):
-            process, self._process = self._process, None
-            if process is not None and process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.terminate()
-                with anyio.move_on_after(_ENDED_WITHIN):
-                    await process.wait()
-                if process.returncode is None:
-                    with suppress(ProcessLookupError):
-                        process.kill()
-                    await process.wait()
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            try:
+                with anyio.move_on_after(_ENDED_WITHIN, shield=True):
+                    while process.poll() is None:  # noqa: ASYNC110 - a Popen has no event to wait for
+                        await asyncio.sleep(_POLL)
+            finally:
+                process.kill()  # does nothing where it has ended
+                process.wait()
         self._forget_url()
         if self._lock is not None:
             os.close(self._lock)

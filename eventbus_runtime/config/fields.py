@@ -49,8 +49,10 @@ def is_table_of_names(annotation: Any) -> bool:
 
 
 def is_secret(annotation: Any) -> bool:
-    """Whether a value of this type must never be shown."""
-    return SecretStr in _options(annotation)
+    """Whether a value of this type must never be shown: a secret, or what stands in place of a table of secrets."""
+    model = model_of(annotation)
+    inner = [field.annotation for field in model.model_fields.values()] if model else []
+    return any(SecretStr in _options(each) for each in (annotation, *inner))
 
 
 def takes_text(annotation: Any) -> bool:

@@ -22,7 +22,6 @@ from eventbus_runtime.errors import ConfigError
 from eventbus_runtime.pipelines.registry import Registry, registrations
 
 DEFAULT_FILE = "handlers.py"
-_FILE_MODULE = "eventbus_file_"
 _OURS = str(Path(eventbus_runtime.__file__).parent) + os.sep
 
 
@@ -50,7 +49,7 @@ def import_user_code(tables: Tables, folder: Path, report: Report) -> Imported:
     modules: dict[str, ModuleType] = {}
     before, is_whole = len(registrations()), True
     for at, entry in enumerate(texts(named)):
-        keys = ("runtime", "imports", *((at,) if isinstance(named, list) else ()))
+        keys = ("runtime", "imports") if ("runtime", "imports") in tables.filled else ("runtime", "imports", at)
         module = _import(entry, folder, keys, report)
         if module is None:
             is_whole = False
@@ -149,8 +148,8 @@ def _import(entry: str, folder: Path, keys: Keys, report: Report) -> ModuleType 
 
 def _import_file(path: Path) -> ModuleType:
     """Run a file as a module of a name that no other load has, so that two configurations never share one."""
-    stem = f"{_FILE_MODULE}{path.stem}_"
-    name = next(name for name in (f"{stem}{number}" for number in count(1)) if name not in sys.modules)
+    taken = {*sys.modules, *(each.module for each in registrations())}
+    name = next(name for name in (f"eventbus_file_{path.stem}_{number}" for number in count(1)) if name not in taken)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")

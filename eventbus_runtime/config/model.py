@@ -59,7 +59,7 @@ FilePath: TypeAlias = Annotated[Path, Field(strict=False)]
 class Section(BaseModel):
     """A table of the file: unknown keys are errors, nothing is converted in silence, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, strict=True)
 
 
 class RuntimeSection(Section):

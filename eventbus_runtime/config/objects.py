@@ -109,7 +109,7 @@ _PushOnly: TypeAlias = SkipJsonSchema[Annotated[None, BeforeValidator(_refuse_pu
 class ServerTable(BaseModel):
     """A table whose keys go to the server as they are; nothing is converted in silence."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, strict=True)
 
 
 class Placement(ServerTable):

@@ -73,12 +73,13 @@ class Report:
         return "", next(filter(None, lines), 0), keys
 
     def _in_order(self, found: Iterable[tuple[Keys, str, str]]) -> list[Problem]:
-        placed = []
-        for keys, text, where in dict.fromkeys(found):
+        placed: dict[Problem, tuple[bool, int]] = {}
+        for keys, text, where in found:
             origin, line, known = (where, 0, keys) if where else self._place(keys)
-            problem = Problem(origin or (f"{self.name}:{line}" if line else self.name), dotted(known), text)
-            placed.append((bool(origin), line, problem))
-        return [problem for _, _, problem in sorted(placed, key=lambda entry: entry[:2])]
+            key = "" if origin == f"--set {dotted(known)}" else dotted(known)
+            problem = Problem(origin or (f"{self.name}:{line}" if line else self.name), key, text)
+            placed[problem] = (bool(origin), line)
+        return sorted(placed, key=placed.__getitem__)
 
 
 def dotted(keys: Keys) -> str:

@@ -126,7 +126,9 @@ def _fill_from_consumer(tables: Tables, name: str, trigger: Table, report: Repor
         declared_for_us = ("consumers", wanted) in tables.filled
         filters = texts(consumer.get("filter_subjects"))
         at = keys if declared_for_us else ("consumers", wanted)
-        _tell_stream(tables, ("consumers", wanted), filters, trigger.get("bus", ""), report, at=at)
+        bus = trigger.get("bus")
+        within = bus if bus in tables.section("buses") else ""
+        _tell_stream(tables, ("consumers", wanted), filters, within, report, at=at)
     stream = consumer.get("stream")
     if not isinstance(stream, str):
         return

@@ -136,20 +136,18 @@ class _Server(uvicorn.Server):
         self._tell_started()
 
     async def close(self) -> None:
-        """Stop within half a second, and leave neither connection nor task.
+        """Stop within a second, and leave neither connection nor task.
 
         uvicorn's own `shutdown` polls, and waits for clients that do not read their answer.
         """
         for server in self.servers:
             server.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
         if tasks := list(self.server_state.tasks):
             await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         if tasks := list(self.server_state.tasks):  # they waited for their client only, who is gone now
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
         await asyncio.sleep(0)  # a closed transport lets go of its socket in the next turn
 
 

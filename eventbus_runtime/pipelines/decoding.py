@@ -10,7 +10,6 @@ from typing import Any, NotRequired, Required, TypeAlias, Union, get_args, get_o
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
-from typing_extensions import TypedDict
 
 from eventbus_runtime.errors import BindingError, DecodeError
 from eventbus_runtime.pipelines.signature import type_name
@@ -113,6 +112,8 @@ def _for_pydantic(wanted: Any, outer: tuple[Any, ...] = ()) -> Any:
     if sys.version_info >= (3, 12):
         return wanted
     if is_typeddict(wanted) and type(wanted).__module__ == "typing":
+        from typing_extensions import TypedDict  # pydantic brings it along
+
         if wanted in outer:
             raise BindingError(f"{type_name(wanted)} holds itself; take TypedDict from typing_extensions for it")
         fields = {}

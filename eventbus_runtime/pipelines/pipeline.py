@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from inspect import iscoroutine
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from anyio import CapacityLimiter, to_thread
 
@@ -18,6 +18,7 @@ from eventbus_runtime.pipelines.decoding import Decoder
 from eventbus_runtime.pipelines.outcome import Publish, Reject, Retry
 from eventbus_runtime.pipelines.registry import Registration, Registry
 from eventbus_runtime.pipelines.resources import Opener, Resources, close, opener
+from eventbus_runtime.pipelines.signature import BLOCKING
 
 Run: TypeAlias = Callable[[Any], Coroutine[Any, Any, Sequence[Publish]]]
 """Runs a handler, given a `Delivery` or a `Scope`."""
@@ -60,13 +61,14 @@ def bind(
         for provided, each in needed(plan, registry).items()
         if each.registration.settings["scope"] == "delivery"
     }
-    types = tuple(scoped) if scoped else None
-    run = _run(plan, arguments(plan, bus, resources.getter, types), threads)
+    outside, inside = _split(plan, scoped)
+    types = (*outside, *inside) if scoped else None
+    openers = [[opener(scoped[each], bus, resources.getter, types) for each in part] for part in (outside, inside)]
+    run = _run(plan, arguments(plan, bus, resources.getter, types), openers[1], threads)
     if scoped:
-        openers = [opener(each, bus, resources.getter, types) for each in scoped.values()]
         decode = next((source.value for source in plan.sources if source.what == "payload"), None)
-        run = _in_scope(run, openers, decode)
-    return BoundPipeline(registration.name, plan.shape in ("def", "generator"), run)
+        run = _per_delivery(_around(run, openers[0]), decode)
+    return BoundPipeline(registration.name, plan.shape in BLOCKING, run)
 
 
 def bind_background(
@@ -86,7 +88,22 @@ def bind_background(
     return run
 
 
-def _run(plan: Plan, given: Arguments, threads: CapacityLimiter | None) -> Run:
+def _split(plan: Plan, scoped: dict[Any, Plan]) -> tuple[list[Any], list[Any]]:
+    """Resources of delivery scope that open on the event loop, and those that open in the thread of the handler.
+
+    A `def` resource of a `def` handler belongs into its thread, opening and closing included: on the loop, waiting for
+    a connection that another delivery has to give back would stop the loop that gives it back. On the loop is what is
+    async, and what that needs.
+    """
+    outside: set[Any] = set()
+    for provided, each in reversed(scoped.items()):
+        if plan.shape not in BLOCKING or each.shape not in BLOCKING or provided in outside:
+            outside.add(provided)
+            outside.update(source.value for source in each.sources if source.what == "resource")
+    return [each for each in scoped if each in outside], [each for each in scoped if each not in outside]
+
+
+def _run(plan: Plan, given: Arguments, inside: Sequence[Opener], threads: CapacityLimiter | None) -> Run:
     function = plan.registration.function
     outgoing = _outgoing(plan.registration)
     match plan.shape:
@@ -95,10 +112,10 @@ def _run(plan: Plan, given: Arguments, threads: CapacityLimiter | None) -> Run:
         case "async generator":
             return _run_async_generator(call(function, given), outgoing)
         case "def":
-            return _run_in_thread(call(function, given), outgoing, threads)
+            return _run_in_thread(call(function, given), outgoing, inside, threads)
         case "generator":
             generate = call(function, given)
-            return _run_in_thread(lambda it: list(generate(it)), outgoing, threads)
+            return _run_in_thread(lambda it: list(generate(it)), outgoing, inside, threads)
 
 
 def _run_async(function: Callable[..., Any], given: Arguments, outgoing: Outgoing) -> Run:
@@ -130,10 +147,23 @@ def _run_async_generator(start: Getter, outgoing: Outgoing) -> Run:
     return run
 
 
-def _run_in_thread(start: Getter, outgoing: Outgoing, threads: CapacityLimiter | None) -> Run:
-    async def run(it: Any) -> Sequence[Publish]:
-        result = await to_thread.run_sync(start, it, limiter=threads, abandon_on_cancel=True)
+def _run_in_thread(start: Getter, outgoing: Outgoing, inside: Sequence[Opener], threads: CapacityLimiter | None) -> Run:
+    async def handle(it: Any) -> Sequence[Publish]:
+        result = start(it)
         return () if result is None else outgoing(result)
+
+    around = _around(handle, inside) if inside else handle
+
+    def work(it: Any) -> Sequence[Publish]:
+        """In the thread: nothing in there waits for an event loop, so that one step is all of it."""
+        try:
+            around(it).send(None)
+        except StopIteration as done:
+            return cast(Sequence[Publish], done.value)
+        raise AssertionError("a `def` resource waited for an event loop")
+
+    async def run(it: Any) -> Sequence[Publish]:
+        return await to_thread.run_sync(work, it, limiter=threads, abandon_on_cancel=True)
 
     return run
 
@@ -161,11 +191,17 @@ def _outgoing(registration: Registration) -> Outgoing:
     return outgoing
 
 
-def _in_scope(run: Run, openers: Sequence[Opener], decode: Decoder | None) -> Run:
-    """Around a handler: the resources of delivery scope, opened before it and closed before its outcome is told."""
-
+def _per_delivery(run: Run, decode: Decoder | None) -> Run:
     async def fire(delivery: Delivery) -> Sequence[Publish]:
-        scope = Scope(delivery, decode)
+        return await run(Scope(delivery, decode))
+
+    return fire
+
+
+def _around(run: Run, openers: Sequence[Opener]) -> Run:
+    """Resources of delivery scope, opened before a handler runs and closed before its outcome is told."""
+
+    async def around(scope: Scope) -> Sequence[Publish]:
         opened: list[AbstractAsyncContextManager[Any]] = []
         outgoing: Sequence[Publish] = ()
         error: BaseException | None = None
@@ -185,4 +221,4 @@ def _in_scope(run: Run, openers: Sequence[Opener], decode: Decoder | None) -> Ru
                 error = None  # breaks the circle of error, traceback and this frame
         return outgoing
 
-    return fire
+    return around

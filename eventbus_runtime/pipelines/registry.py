@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, TypeVar, get_args, overload
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, get_args, overload
 
 from eventbus_runtime.errors import BindingError, Problem
 from eventbus_runtime.pipelines.signature import provided_type, type_name, underlying
@@ -19,6 +19,32 @@ from eventbus_runtime.pipelines.signature import provided_type, type_name, under
 F = TypeVar("F", bound=Callable[..., Any])
 Kind: TypeAlias = Literal["pipeline", "subscription", "resource", "background"]
 Scope: TypeAlias = Literal["runtime", "delivery"]
+
+
+Duration: TypeAlias = str | int | float
+"""As "20s", or seconds."""
+
+
+class TriggerSettings(TypedDict, total=False):
+    """What `@subscribe` takes beside its own arguments: keys of `[triggers.NAME]`, where each is described. They are
+    checked with the file, so that all mistakes are told at once."""
+
+    enabled: bool
+    max_in_flight: int
+    max_bytes: str | int
+    batch: Mapping[str, Any]
+    ack: Literal["on_success", "manual"]
+    ack_confirm: bool
+    ordering: Literal["none", "key", "strict"]
+    ordering_key: str
+    timeout: Duration
+    retry: Mapping[str, Any]
+    dead_letter: str
+    declare_dead_letter: bool
+    attempts: int
+    on_exhausted: Literal["dead_letter", "terminate"]
+    filter: Mapping[str, str]
+    filter_discards: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +120,8 @@ def resource(function: Any = None, /, *, scope: Scope = "runtime") -> Any:
 
     Args:
         function: a generator that yields once (what follows the `yield` closes it), or a function that returns.
-            It may be `async def` or `def`; a `def` runs on the event loop, so that it must not block.
+            It may be `async def` or `def`. A `def` of delivery scope runs in the thread of a `def` handler; under an
+            `async def` handler, and in runtime scope, it runs on the event loop, so that it must not block for long.
         scope: `runtime`: opened before the first pull, closed at stop, shared by all. `delivery`: opened for each
             delivery, closed with its outcome before the ack.
 
@@ -118,7 +145,7 @@ def subscribe(
     consumer: str | None = None,
     name: str | None = None,
     bus: str | None = None,
-    **settings: Any,
+    **settings: Unpack[TriggerSettings],
 ) -> Callable[[F], F]:
     """Register a handler together with its trigger, as `@subscribe("orders.created", stream="ORDERS")`.
 
@@ -142,10 +169,10 @@ def subscribe(
     if not (subjects or stream or consumer):
         raise ValueError('@subscribe wants a subject, a stream or a consumer, as @subscribe("orders.created")')
     given = {"filter_subjects": subjects or None, "stream": stream, "consumer": consumer, "bus": bus}
-    settings |= {key: value for key, value in given.items() if value is not None}
+    keys = {**settings, **{key: value for key, value in given.items() if value is not None}}
 
     def decorate(function: F) -> F:
-        _register("subscription", function, name, settings)
+        _register("subscription", function, name, keys)
         _register("pipeline", function, name)
         return function
 

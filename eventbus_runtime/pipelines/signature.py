@@ -13,6 +13,9 @@ from eventbus_runtime.errors import BindingError
 
 Shape: TypeAlias = Literal["async", "async generator", "def", "generator"]
 
+BLOCKING: tuple[Shape, ...] = ("def", "generator")
+"""Shapes that hold up whatever runs them until they return."""
+
 ABSENT: Any = inspect.Parameter.empty
 """The annotation of a parameter that has none, and the default of one that has none."""
 

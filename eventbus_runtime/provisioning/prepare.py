@@ -60,13 +60,20 @@ class Topology:
 
     async def prepare_rest(self, bus: Bus) -> None:
         """Have the declared streams and consumers of a bus be there that no enabled trigger asks for."""
+        triggers = [trigger for trigger in self._config.triggers.values() if trigger.enabled]
+        asked = {trigger.stream for trigger in triggers} | set(self._filled.values())
         async with self._lock:
             for name, stream in self._config.streams.items():
-                if stream.bus == bus.name and name not in self._filled.values():
+                if stream.bus == bus.name and name not in asked:
                     await self._ensure_stream(bus, name)
             for name, consumer in self._config.consumers.items():
-                stream_config = self._config.streams.get(consumer.stream)
-                if stream_config is not None and stream_config.bus == bus.name:
+                declared = self._config.streams.get(consumer.stream)
+                if (
+                    declared is not None
+                    and declared.bus == bus.name
+                    and all(name != each.consumer for each in triggers)
+                ):
+                    await self._ensure_stream(bus, consumer.stream)
                     changed = await ensure_consumer(bus, name, consumer)
                     self._note(bus, f"consumer {name} of stream {consumer.stream}", changed)
 

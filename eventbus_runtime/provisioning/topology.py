@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -20,6 +21,9 @@ Config: TypeAlias = Mapping[str, Any]
 """A stream's or consumer's configuration in the server's JSON."""
 
 _ROUNDS: Final = 3
+# Seconds. A replicated object that is just being made has no leader yet, and what it is asked then is never answered.
+_IMPATIENCE: Final = (0.5, 1.5)
+_PATIENCE: Final = 5.0
 # 10058: such a stream is there. 10013, 10105, 10148: such a consumer is.
 _IS_THERE: Final = frozenset({10058, 10013, 10105, 10148})
 _OVERLAP: Final = 10065
@@ -171,11 +175,12 @@ def _least_filter(config: Config) -> dict[str, Any]:
 
 
 async def _ensure(bus: Bus, declared: _Declared) -> Changed:
+    done, dropped = Changed.UNCHANGED, list[Difference]()
     for _ in range(_ROUNDS):
         server = await _read(bus, declared)
         differences = declared.diff(declared.config, server) if server is not None else []
         if server is not None and not differences:
-            return Changed.UNCHANGED
+            return done
         _refuse_fixed(declared, differences)
         await _refuse_unknown(bus, declared)
         subject, body = (
@@ -190,17 +195,29 @@ async def _ensure(bus: Bus, declared: _Declared) -> Changed:
             if error.err_code in _IS_THERE or (await _read(bus, declared) is None) != (server is None):
                 continue
             raise await _explained(bus, declared, error) from error
-        _refuse_dropped(declared, declared.diff(declared.config, answer["config"]))
-        return Changed.UPDATED if server is not None else Changed.CREATED
+        done = Changed.UPDATED if server is not None else Changed.CREATED
+        dropped = declared.diff(declared.config, answer["config"])
+        if not dropped:
+            return done
+        if not all(one.editable for one in dropped):
+            break
+        # In a cluster this can be the answer to a change that another process asked for at the same time.
+    _refuse_dropped(declared, dropped)
     raise BusUnavailableError(f"{declared.label}: someone else keeps changing it at the same time")
 
 
 async def _read(bus: Bus, declared: _Declared) -> dict[str, Any] | None:
+    for patience in _IMPATIENCE:
+        with suppress(BusUnavailableError):
+            return await _config(bus, declared.info, patience)
+    return await _config(bus, declared.info, _PATIENCE)
+
+
+async def _config(bus: Bus, subject: str, timeout: float) -> dict[str, Any] | None:
     try:
-        answer = await bus.api(declared.info)
+        config: dict[str, Any] = (await bus.api(subject, timeout=timeout))["config"]
     except NotFoundError:
         return None
-    config: dict[str, Any] = answer["config"]
     return config
 
 

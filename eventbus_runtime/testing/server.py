@@ -69,6 +69,7 @@ class NatsServer:
         deadline = time.monotonic() + _READY_WITHIN
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
                 raise RuntimeError(f"nats-server did not start:\n{self.log.read_text() if self.log.exists() else ''}")
             time.sleep(0.005)
         return self
@@ -108,6 +109,8 @@ class NatsServer:
     def _ready(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), 0.2) as probe:
+                if "handshake_first: true" in self._config:
+                    return True  # it greets encrypted connections only
                 probe.settimeout(0.5)
                 greeting = probe.recv(4096)
         except OSError:

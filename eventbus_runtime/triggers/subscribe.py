@@ -14,7 +14,7 @@ from eventbus_runtime.buses.info import ConsumerInfo
 from eventbus_runtime.config.model import TriggerConfig
 from eventbus_runtime.context import Slot
 from eventbus_runtime.counters import TriggerCounters
-from eventbus_runtime.errors import BusUnavailableError, NotFoundError, TriggerError
+from eventbus_runtime.errors import BusUnavailableError, NotFoundError, TopologyError, TriggerError
 from eventbus_runtime.events import State, StateChanged, Tell, Warned
 from eventbus_runtime.message import AckToken, Message, Raw
 from eventbus_runtime.pipelines.base import Pipeline
@@ -107,13 +107,13 @@ class SubscribeTrigger:
         )
         self._refused = None
         unlisten = self._bus.listen(self._loop)
-        failure: TriggerError | None = None
+        failure: TriggerError | TopologyError | None = None
         try:
             async with anyio.create_task_group() as work:
                 self._pool = WorkerPool(work, self._handle, lambda: Slot(self.name, self._pipeline.name))
                 try:
                     await self._loop.run()
-                except TriggerError as error:
+                except (TriggerError, TopologyError) as error:
                     failure = error
                     self._loop.stop()
                 await self._drain(self._loop)

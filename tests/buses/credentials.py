@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import nkeys
 
-_UNLIMITED = {name: -1 for name in ("subs", "conn", "leaf", "imports", "exports", "data", "payload")}
+_UNLIMITED = dict.fromkeys(("subs", "conn", "leaf", "imports", "exports", "data", "payload"), -1)
 
 
 def new_key(prefix: int) -> Any:

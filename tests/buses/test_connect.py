@@ -133,7 +133,8 @@ async def test_two_concurrent_first_uses_leave_one_connection(make_server: MakeS
 async def test_the_connection_bears_the_configured_name(make_server: MakeServer) -> None:
     monitor = free_port()
     server = make_server(f'http: "127.0.0.1:{monitor}"')
-    for section, expected in (({}, "main"), ({"name": "billing"}, "billing")):
+    sections: list[tuple[dict[str, Any], str]] = [({}, "main"), ({"name": "billing"}, "billing")]
+    for section, expected in sections:
         async with bus_on(server.url, **section) as bus:
             await bus.wait_connected()
             assert [there["name"] for there in connections(monitor)] == [expected]

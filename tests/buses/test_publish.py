@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 
@@ -169,11 +170,12 @@ async def test_jetstream_that_is_off_for_the_account_is_named(make_server: MakeS
 
 async def test_a_domain_is_asked_under_its_own_prefix(make_server: MakeServer) -> None:
     server = make_server("jetstream { domain: hub }")
-    for section, subject in (
+    sections: list[tuple[dict[str, Any], str]] = [
         ({"domain": "hub"}, "$JS.hub.API.INFO"),
         ({"api_prefix": "$JS.hub.API."}, "$JS.hub.API.INFO"),
         ({}, "$JS.API.INFO"),
-    ):
+    ]
+    for section, subject in sections:
         async with bus_on(server.url, **section) as bus:
             await bus.wait_connected()
             assert bus.api_subject("INFO") == subject

@@ -73,6 +73,7 @@ async def test_a_server_that_is_not_trusted_is_retried_and_named(
     async with bus_on(f"nats://{host}:{server.port}", tls=tls, tell=facts) as bus:
         await facts.until_state(State.BACKING_OFF)
         assert said in bus.reason
+    gc.collect()
 
 
 @pytest.mark.parametrize(("scheme", "tls"), [("nats", {}), ("tls", None)])

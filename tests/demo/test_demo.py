@@ -52,7 +52,7 @@ def test_it_ends_by_itself_after_demo_seconds_and_says_what_was_settled_how(demo
     output, _ = process.communicate(timeout=40)
     assert process.returncode == 0, output
     assert "Traceback" not in output
-    assert len(re.findall("mailed_per_second", output)) == 3
+    assert len(re.findall(r"rate per second .*mailed=\d", output)) == 3
     assert "the tax office does not answer" in output
     assert "order 42 has a negative total" in output
     summary = [line for line in output.splitlines() if "summary" in line]
@@ -64,7 +64,7 @@ def test_ctrl_c_drains_it_and_ends_its_server(demo: Path) -> None:
     process = start(demo)
     assert process.stdout is not None
     try:
-        until(process.stdout, "mailed_per_second")
+        until(process.stdout, "rate per second")
         address = urlsplit((demo.parent / ".eventbus" / "main.url").read_text().strip())
         process.send_signal(signal.SIGINT)
         until(process.stdout, "summary")

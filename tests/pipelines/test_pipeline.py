@@ -1,6 +1,7 @@
 """What a bound pipeline does with a delivery, and what it hands back."""
 
 import asyncio
+import contextlib
 import gc
 import threading
 import weakref
@@ -95,6 +96,24 @@ async def test_anything_else_is_a_type_error_that_names_handler_and_type(returne
     wrong = returned[-1] if isinstance(returned, list | tuple) else returned
     with pytest.raises(TypeError, match=rf"billing \(.*test_pipeline\.py:\d+\) handed back {type(wrong).__name__};"):
         await fire(handler)
+
+
+async def test_bytes_are_the_payload_itself() -> None:
+    seen: list[bytes] = []
+
+    @pipeline
+    async def handler(payload: bytes) -> None:
+        seen.append(payload)
+
+    held = Held(b"\x00\xff")
+    await bound(handler).fire(held)
+    assert seen[0] is held.message.payload
+
+
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf")])
+def test_a_retry_wants_a_delay_that_can_be_waited_for(delay: float) -> None:
+    with pytest.raises(ValueError, match="a number of seconds, 0 or more"):
+        Retry(delay=delay)
 
 
 async def test_a_coroutine_that_nobody_awaits_is_an_error_and_not_a_warning() -> None:
@@ -222,11 +241,18 @@ async def test_a_cancelled_delivery_does_not_wait_for_its_thread() -> None:
         release.wait(30)
         ended.set()
 
-    task = asyncio.ensure_future(_drop(bound(handler).fire(Held())))
+    pipe = bound(handler)
+    task = asyncio.ensure_future(_drop(pipe.fire(Held())))
     await asyncio.to_thread(started.wait)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    started.clear()
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+            group.start_soon(pipe.fire, Held())
+            await asyncio.to_thread(started.wait)
+            scope.cancel()
     assert not ended.is_set()
     release.set()
     await asyncio.to_thread(ended.wait)
@@ -260,10 +286,8 @@ async def test_a_failing_handler_leaves_no_circle_behind() -> None:
     gc.collect()
     gc.disable()
     try:
-        try:
+        with contextlib.suppress(KeyError):
             await pipe.fire(Held())
-        except KeyError:
-            pass
         assert held[0]() is None
     finally:
         gc.enable()

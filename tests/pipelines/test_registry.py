@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from eventbus_runtime.config.model import TriggerConfig
 from eventbus_runtime.pipelines.registry import (
     Registration,
     Registry,
+    TriggerSettings,
     background,
     pipeline,
     registrations,
@@ -103,6 +105,11 @@ def test_subscribe_needs_no_subject_where_a_consumer_is_named() -> None:
     async def handler(message: object) -> None: ...
 
     assert dict(chosen(handler).subscriptions["handler"].settings) == {"consumer": "billing", "bus": "main"}
+
+
+def test_subscribe_takes_every_key_of_a_trigger() -> None:
+    own = {"type", "pipeline", "filter_subjects", "stream", "consumer", "bus"}
+    assert set(TriggerSettings.__annotations__) == set(TriggerConfig.model_fields) - own
 
 
 def test_a_function_may_be_subscription_and_pipeline_at_once() -> None:

@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
+import nats
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.nats import NatsBus
+from eventbus_runtime.errors import BusUnavailableError
+from eventbus_runtime.testing.server import NatsServer
 
 
 def is_older(bus: NatsBus, version: str) -> bool:
     """Whether the server behind `bus` is older than `version`, as "2.11"."""
     return [int(part) for part in bus.server_version.split(".")[:2]] < [int(part) for part in version.split(".")]
+
+
+async def onlook(server: NatsServer, subject: str) -> tuple[Client, Subscription]:
+    """A second connection that sees all that is published to `subject` from now on."""
+    client = await nats.connect(server.url)
+    seen = await client.subscribe(subject)
+    for _ in range(2):  # nats-py's first PING can overtake the SUB that waits in its buffer
+        await client.flush()
+    return client, seen
 
 
 class Asked:
@@ -25,10 +40,10 @@ class Asked:
     def as_bus(self) -> Bus:
         return cast(Bus, self)
 
-    async def api(self, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    async def api(self, subject: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0) -> dict[str, Any]:
         if subject.split(".")[1:2] != ["INFO"] and subject not in ("INFO", "STREAM.NAMES"):
             self.changes.append(subject)
-        return await self._bus.api(subject, body)
+        return await self._bus.api(subject, body, timeout=timeout)
 
 
 class Overtaken(Asked):
@@ -38,10 +53,10 @@ class Overtaken(Asked):
         super().__init__(bus)
         self._other = other
 
-    async def api(self, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    async def api(self, subject: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0) -> dict[str, Any]:
         if not self.changes and subject.split(".")[1] in ("CREATE", "UPDATE"):
             await self._other()
-        return await super().api(subject, body)
+        return await super().api(subject, body, timeout=timeout)
 
 
 class Old(Asked):
@@ -51,15 +66,42 @@ class Old(Asked):
         super().__init__(bus)
         self._unknown, self._level = unknown, level
 
-    async def api(self, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    async def api(self, subject: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0) -> dict[str, Any]:
         if body and "config" in body:
             body = {**body, "config": self._known(body["config"])}
         elif body:
             body = self._known(body)
-        answer = await super().api(subject, body)
+        answer = await super().api(subject, body, timeout=timeout)
         if subject == "INFO":
             answer["api"] = {} if self._level is None else {"level": self._level}
         return answer
 
     def _known(self, config: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in config.items() if key not in self._unknown}
+
+
+class Electing(Asked):
+    """Leaves the first `silences` questions unanswered, as a replicated object without a leader does."""
+
+    def __init__(self, bus: Bus, silences: int) -> None:
+        super().__init__(bus)
+        self._silences = silences
+
+    async def api(self, subject: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0) -> dict[str, Any]:
+        if ".INFO." in subject and self._silences:
+            self._silences -= 1
+            raise BusUnavailableError(f"no answer within {timeout:g} s")
+        return await super().api(subject, body, timeout=timeout)
+
+
+class Crossed(Asked):
+    """Gives the first change the answer to the one that another process sends right after it, as a cluster does."""
+
+    def __init__(self, bus: Bus, other: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        super().__init__(bus)
+        self._other = other
+
+    async def api(self, subject: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0) -> dict[str, Any]:
+        is_first = not self.changes
+        answer = await super().api(subject, body, timeout=timeout)
+        return await self._other() if is_first and self.changes else answer

@@ -12,10 +12,10 @@ from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.model import BusConfig
 from eventbus_runtime.testing.server import NatsServer
 
-_BINARIES = [None, *(Path(path) for path in os.environ.get("EVENTBUS_TEST_SERVERS", "").split(os.pathsep) if path)]
+BINARIES = [None, *(Path(path) for path in os.environ.get("EVENTBUS_TEST_SERVERS", "").split(os.pathsep) if path)]
 
 
-@pytest.fixture(params=_BINARIES, ids=lambda binary: str(binary or "present"))
+@pytest.fixture(params=BINARIES, ids=lambda binary: str(binary or "present"))
 def server(request: pytest.FixtureRequest) -> Iterator[NatsServer]:
     with NatsServer(binary=request.param) as running:
         yield running

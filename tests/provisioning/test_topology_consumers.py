@@ -13,7 +13,7 @@ from eventbus_runtime.config.objects import ConsumerConfig, StreamConfig
 from eventbus_runtime.errors import NotFoundError, TopologyError
 from eventbus_runtime.provisioning.topology import Changed, ensure_consumer, ensure_stream
 from eventbus_runtime.testing.server import NatsServer
-from tests.provisioning.buses import Asked, Old, Overtaken, is_older
+from tests.provisioning.buses import Asked, Old, Overtaken, is_older, onlook
 
 DECLARED: list[tuple[str, dict[str, Any]]] = [
     ("2.9", {}),
@@ -148,9 +148,7 @@ async def test_it_can_be_created_again_from_a_sequence(bus: NatsBus) -> None:
 
 
 async def test_nothing_is_seen_on_the_wire_when_nothing_differs(server: NatsServer, bus: NatsBus) -> None:
-    onlooker = await nats.connect(server.url)
-    seen = await onlooker.subscribe("$JS.API.CONSUMER.>")
-    await onlooker.flush()
+    onlooker, seen = await onlook(server, "$JS.API.CONSUMER.>")
     await ensure_consumer(bus, "billing", consumer(ack_wait="5s"))
     assert await ensure_consumer(bus, "billing", consumer(ack_wait="5s")) is Changed.UNCHANGED
     await ensure_consumer(bus, "last", consumer())

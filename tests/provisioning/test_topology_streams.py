@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import nats
 import pytest
 
 from eventbus_runtime.buses.nats import NatsBus
@@ -13,7 +12,7 @@ from eventbus_runtime.config.objects import StreamConfig
 from eventbus_runtime.errors import BusUnavailableError, NotFoundError, TopologyError
 from eventbus_runtime.provisioning.topology import Changed, ensure_stream
 from eventbus_runtime.testing.server import NatsServer
-from tests.provisioning.buses import Asked, Old, Overtaken, is_older
+from tests.provisioning.buses import Asked, Crossed, Electing, Old, Overtaken, is_older, onlook
 
 KNOWN_BY_ALL: list[dict[str, Any]] = [
     {},
@@ -154,9 +153,7 @@ async def test_what_can_not_change_is_an_error_with_both_values(
 
 
 async def test_nothing_is_seen_on_the_wire_when_nothing_differs(server: NatsServer, bus: NatsBus) -> None:
-    onlooker = await nats.connect(server.url)
-    seen = await onlooker.subscribe("$JS.API.STREAM.>")
-    await onlooker.flush()
+    onlooker, seen = await onlook(server, "$JS.API.STREAM.>")
     await ensure_stream(bus, "ORDERS", stream(max_age="1h"))
     assert await ensure_stream(bus, "ORDERS", stream(max_age="1h")) is Changed.UNCHANGED
     await ensure_stream(bus, "LAST", stream(subjects=["last"]))
@@ -229,6 +226,21 @@ async def test_a_stream_deleted_by_another_process_meanwhile_is_created(bus: Nat
     assert await ensure_stream(overtaken.as_bus, "ORDERS", stream(max_msgs=5)) is Changed.CREATED
 
 
+async def test_an_answer_to_another_processs_change_is_not_taken_for_ours(bus: NatsBus) -> None:
+    await ensure_stream(bus, "ORDERS", stream(max_msgs=6))
+    other = {"name": "ORDERS", "subjects": ["orders.>"], "max_msgs": 7}
+    crossed = Crossed(bus, lambda: bus.api("STREAM.UPDATE.ORDERS", other))
+    assert await ensure_stream(crossed.as_bus, "ORDERS", stream(max_msgs=5)) is Changed.UPDATED
+    assert (await config_of(bus, "ORDERS"))["max_msgs"] == 5
+
+
+async def test_a_stream_without_a_leader_yet_is_asked_again(bus: NatsBus) -> None:
+    await ensure_stream(bus, "ORDERS", stream())
+    assert await ensure_stream(Electing(bus, silences=2).as_bus, "ORDERS", stream()) is Changed.UNCHANGED
+    with pytest.raises(BusUnavailableError, match="no answer within 5 s"):
+        await ensure_stream(Electing(bus, silences=3).as_bus, "ORDERS", stream())
+
+
 async def test_many_starting_at_once_all_get_their_stream(bus: NatsBus) -> None:
     done = await asyncio.gather(*(ensure_stream(bus, "ORDERS", stream(max_age="1h")) for _ in range(10)))
     assert set(done) <= {Changed.CREATED, Changed.UNCHANGED}
@@ -237,9 +249,9 @@ async def test_many_starting_at_once_all_get_their_stream(bus: NatsBus) -> None:
 
 async def test_an_object_that_others_never_leave_alone_is_worth_another_try(bus: NatsBus) -> None:
     class Restless(Overtaken):
-        async def api(self, subject: str, body: Any = None) -> dict[str, Any]:
+        async def api(self, subject: str, body: Any = None, *, timeout: float = 5.0) -> dict[str, Any]:
             self.changes.clear()
-            return await super().api(subject, body)
+            return await super().api(subject, body, timeout=timeout)
 
     await ensure_stream(bus, "ORDERS", stream())
 

@@ -142,14 +142,18 @@ async def _use(life: Lifecycle, client: DialledClient) -> None:
         reason = sentence(await client.ended)
     finally:
         life.detach(reason)
-        await dispose(client)
+        await dispose(client, grace=_CLOSE_WITHIN)
         await asyncio.wait({link.writing})
 
 
-async def dispose(client: Client) -> None:
+async def dispose(client: Client, *, grace: float = 0.0) -> None:
     """End a client of ours, connected or not: no task, timer or socket of it is left.
 
     nats-py's own `close` leaves tasks behind when it is cancelled, and waits for ever for a server that takes nothing.
+
+    Args:
+        client: the client.
+        grace: seconds that the socket gets to take what was written to it.
     """
     client._status = Client.CLOSED
     tasks = [client._reading_task, client._ping_interval_task, client._flusher_task]
@@ -161,8 +165,8 @@ async def dispose(client: Client) -> None:
         transport.close()
     try:
         await asyncio.gather(*running, return_exceptions=True)
-        if transport:
-            async with asyncio.timeout(_CLOSE_WITHIN):
+        if transport and grace:
+            async with asyncio.timeout(grace):
                 await transport.wait_closed()
     except OSError:  # TimeoutError is one, too
         pass

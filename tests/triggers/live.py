@@ -1,0 +1,341 @@
+"""A trigger on a real server, run in the test's own task group, and ways to see from outside what it does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import anyio
+
+from eventbus_runtime.buses.base import Frame
+from eventbus_runtime.buses.info import ConsumerInfo
+from eventbus_runtime.buses.nats import NatsBus
+from eventbus_runtime.config.model import BusConfig, RetryConfig, TriggerConfig
+from eventbus_runtime.errors import BusError
+from eventbus_runtime.events import DeliveryFailed, Fact, State, StateChanged, Warned
+from eventbus_runtime.pipelines.pipeline import bind
+from eventbus_runtime.pipelines.registry import Registration, Registry
+from eventbus_runtime.pipelines.resources import Resources
+from eventbus_runtime.testing.server import NatsServer
+from eventbus_runtime.triggers.pull import Limits
+from eventbus_runtime.triggers.subscribe import Prepare, SubscribeTrigger
+
+Handler = Callable[..., Any]
+
+QUICK = Limits(expires=3.0, heartbeat=0.3)
+"""Pull requests whose silence is noticed soon."""
+
+SOON = RetryConfig(delays=(0.05,), jitter=0.0)
+"""Retries that a test need not wait for."""
+
+STUBBORN = RetryConfig(delays=(3600.0,), jitter=0.0)
+"""Retries that no test lives to see."""
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], within: float = 10.0) -> None:
+    """Return once the condition holds; fail when it does not within so many seconds."""
+    async with asyncio.timeout(within):
+        while True:
+            holds = condition()
+            if holds if isinstance(holds, bool) else await holds:
+                return
+            await asyncio.sleep(0.005)
+
+
+async def nothing_to_prepare(resume_at: int | None) -> str | None:
+    """Attach only: the test makes what the trigger needs."""
+    return None
+
+
+class Seen(NamedTuple):
+    """One publish, as a bystander saw it."""
+
+    subject: str
+    payload: bytes
+
+
+class Observer:
+    """A plain connection that writes down what passes on some subjects, in the order of the wire.
+
+    nats-py hands out each subscription by a task of its own, so that the order across subjects would be lost.
+    """
+
+    def __init__(self, url: str, *subjects: str) -> None:
+        self._host, self._port = url.removeprefix("nats://").split(":")
+        self._subjects = subjects or ("$JS.ACK.>",)
+        self.seen: list[Seen] = []
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection(self._host, int(self._port))
+        self._ready = asyncio.Event()
+        self._reading = asyncio.create_task(self._read())
+        self.write(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n')
+        for sid, subject in enumerate(self._subjects, 1):
+            self.write(b"SUB %b %d\r\n" % (subject.encode(), sid))
+        await self.flush()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reading.cancel()
+        await asyncio.wait([self._reading])
+        self._writer.close()
+        await self._writer.wait_closed()
+
+    def write(self, command: bytes) -> None:
+        """Say anything to the server, bad things too."""
+        self._writer.write(command)
+
+    async def flush(self) -> None:
+        """Return once the server has read what was written, and all that it had for us is in `seen`."""
+        self._ready.clear()
+        self.write(b"PING\r\n")
+        async with asyncio.timeout(5):
+            await self._ready.wait()
+
+    def settlements(self) -> dict[str, list[bytes]]:
+        """By ack token: what was said, progress left out."""
+        said: dict[str, list[bytes]] = {}
+        for subject, payload in self.seen:
+            if subject.startswith("$JS.ACK.") and payload != b"+WPI":
+                said.setdefault(subject, []).append(payload)
+        return said
+
+    def progress(self) -> list[int]:
+        """Stream sequences for which progress was told, in order."""
+        return [sequence_of(subject) for subject, payload in self.seen if payload == b"+WPI"]
+
+    async def _read(self) -> None:
+        while line := await self._reader.readline():
+            words = line.split()
+            if words[0] in (b"MSG", b"HMSG"):
+                body = await self._reader.readexactly(int(words[-1]) + 2)
+                head = int(words[-2]) if words[0] == b"HMSG" else 0
+                self.seen.append(Seen(words[1].decode("utf-8", "surrogateescape"), body[head:-2]))
+            elif words[0] == b"PONG":
+                self._ready.set()
+            elif words[0] == b"PING":
+                self.write(b"PONG\r\n")
+
+
+def sequence_of(token: str) -> int:
+    """The stream sequence in an ack token."""
+    return int(token.split(".")[5])
+
+
+class Proxy:
+    """A TCP way to the server that can be cut."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._open: set[asyncio.StreamWriter] = set()
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._shut = False
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cut()
+        self._server.close()
+        if self._pumps:
+            await asyncio.wait(self._pumps)
+
+    def cut(self) -> None:
+        """Break all connections, and refuse new ones until `mend`."""
+        self._shut = True
+        for writer in self._open:
+            writer.transport.abort()
+
+    def mend(self) -> None:
+        """Let connections through again."""
+        self._shut = False
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._shut:
+            writer.transport.abort()
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        self._open |= {writer, back}
+        for source, sink in ((reader, back), (there, writer)):
+            task = asyncio.create_task(self._pump(source, sink))
+            self._pumps.add(task)
+            task.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(1 << 16):
+                sink.write(data)
+                await sink.drain()
+        except OSError:
+            pass
+        finally:
+            sink.transport.abort()
+            self._open.discard(sink)
+
+
+class Live:
+    """A running trigger, and the outside's view of it."""
+
+    def __init__(self, trigger: SubscribeTrigger, bus: NatsBus, outside: NatsBus, facts: list[Fact]) -> None:
+        self.trigger, self.bus, self.outside, self.facts = trigger, bus, outside, facts
+        self.ended = asyncio.Event()
+        self.error: BaseException | None = None
+
+    async def run(self) -> None:
+        """Run the trigger; what it raises is kept for the test."""
+        try:
+            await self.trigger.run()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test looks at it
+            self.error = error
+        finally:
+            self.ended.set()
+
+    async def stop(self, timeout: float = 5.0, within: float = 10.0) -> None:
+        """Stop it, and wait until it has."""
+        self.trigger.stop(timeout)
+        async with asyncio.timeout(within):
+            await self.ended.wait()
+
+    async def publish(self, *payloads: bytes, subject: str = "s.a") -> None:
+        """Publish and confirm, in order."""
+        for payload in payloads:
+            await self.outside.publish(subject, payload)
+
+    async def publish_many(self, count: int, subject: str = "s.a", payload: bytes = b"") -> None:
+        """Publish so many at once: the payload, or 0, 1, 2 …"""
+        self.outside.send([Frame(subject, payload or b"%d" % number) for number in range(count)])
+        await self.outside.ping()
+
+    async def info(self) -> ConsumerInfo:
+        """What the server says of the consumer."""
+        return ConsumerInfo.parse(await self.outside.api("CONSUMER.INFO.S.c"))
+
+    async def drained(self) -> bool:
+        """Whether the server has nothing more for it, and waits for no settlement."""
+        try:
+            info = await self.info()
+        except BusError:
+            return False
+        return info.num_pending == 0 and info.num_ack_pending == 0
+
+    async def redelivered(self) -> int:
+        """How many messages the server counts as redelivered and not yet settled."""
+        return int((await self.outside.api("CONSUMER.INFO.S.c"))["num_redelivered"])
+
+    def is_running(self) -> bool:
+        return self.trigger.state is State.RUNNING
+
+    def states(self) -> list[State]:
+        """The states that it went through."""
+        return [fact.new for fact in self.facts if isinstance(fact, StateChanged) and fact.kind == "trigger"]
+
+    def failures(self) -> list[DeliveryFailed]:
+        return [fact for fact in self.facts if isinstance(fact, DeliveryFailed)]
+
+    def warnings(self) -> list[str]:
+        return [fact.text for fact in self.facts if isinstance(fact, Warned)]
+
+
+def bound(function: Handler, bus: NatsBus) -> Any:
+    """A pipeline of one function, without the process-wide registry."""
+    registration = Registration("pipeline", function.__name__, function, __name__, "test", {})
+    registry = Registry([registration])
+    return bind(registration, registry=registry, bus=bus, resources=Resources(registry, bus))
+
+
+def make_trigger(
+    bus: NatsBus,
+    handler: Handler,
+    facts: list[Fact],
+    *,
+    limits: Limits = QUICK,
+    prepare: Prepare = nothing_to_prepare,
+    shutdown_timeout: float = 5.0,
+    **config: Any,
+) -> SubscribeTrigger:
+    """A trigger of consumer `c` on stream `S`; `config` holds keys of `[triggers.NAME]`."""
+    section = TriggerConfig(bus="main", stream="S", consumer="c", pipeline=handler.__name__, **config)
+    pipeline = bound(handler, bus)
+    return SubscribeTrigger(
+        "t",
+        section,
+        bus,
+        pipeline,
+        tell=facts.append,
+        prepare=prepare,
+        limits=limits,
+        shutdown_timeout=shutdown_timeout,
+    )
+
+
+async def make_stream(bus: NatsBus, name: str = "S", subjects: Sequence[str] = ("s.>",), **config: Any) -> None:
+    await bus.api(f"STREAM.CREATE.{name}", {"name": name, "subjects": list(subjects), **config})
+
+
+async def make_consumer(bus: NatsBus, *, ack_wait: float = 30.0, **config: Any) -> None:
+    wanted = {"durable_name": "c", "ack_policy": "explicit", "ack_wait": round(ack_wait * 1e9), **config}
+    await bus.api("CONSUMER.CREATE.S.c", {"stream_name": "S", "config": wanted})
+
+
+@asynccontextmanager
+async def connected(url: str, facts: list[Fact] | None = None, name: str = "main") -> AsyncIterator[NatsBus]:
+    async with NatsBus(name, BusConfig(), urls=[url], tell=(facts if facts is not None else []).append) as bus:
+        await bus.wait_connected()
+        yield bus
+
+
+@asynccontextmanager
+async def running(
+    server: NatsServer,
+    handler: Handler,
+    *,
+    stream: dict[str, Any] | None = None,
+    consumer: dict[str, Any] | None = None,
+    make: bool = True,
+    url: str = "",
+    wait: bool = True,
+    **config: Any,
+) -> AsyncIterator[Live]:
+    """A trigger that runs until the block ends, which stops it.
+
+    Args:
+        server: where.
+        handler: its pipeline.
+        stream, consumer: settings of `S` and `c`, in the server's words; `ack_wait` in seconds.
+        make: whether to make these first.
+        url: the trigger's way to the server, as a proxy's.
+        wait: whether to enter the block only when it runs.
+        config: see `make_trigger`.
+    """
+    facts: list[Fact] = []
+    async with AsyncExitStack() as stack:
+        outside = await stack.enter_async_context(connected(server.url, name="outside"))
+        if make:
+            await make_stream(outside, **(stream or {}))
+            await make_consumer(outside, **(consumer or {}))
+        bus = await stack.enter_async_context(connected(url or server.url, facts))
+        live = Live(make_trigger(bus, handler, facts, **config), bus, outside, facts)
+        async with anyio.create_task_group() as group:
+            group.start_soon(live.run)
+            if wait:
+                await until(live.is_running)
+            try:
+                yield live
+            except BaseException:
+                group.cancel_scope.cancel()
+                raise
+            await live.stop()
+
+
+def read_json(payload: bytes) -> Any:
+    return json.loads(payload)
