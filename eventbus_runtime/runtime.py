@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
-import structlog
 from anyio.abc import TaskGroup
 
 from eventbus_runtime.buses.embedded import EmbeddedServer
@@ -22,7 +21,7 @@ from eventbus_runtime.config.loader import Loaded, load
 from eventbus_runtime.counters import BusCounters, TriggerCounters
 from eventbus_runtime.errors import BusError, ConfigError, EventbusError, Problem, TopologyError, TriggerError
 from eventbus_runtime.events import Fact, Listener, State, StateChanged, Warned
-from eventbus_runtime.observability.logging import LogListener
+from eventbus_runtime.observability.logging import LogListener, get_logger
 from eventbus_runtime.pipelines.binding import bindable
 from eventbus_runtime.pipelines.pipeline import bind, bind_background
 from eventbus_runtime.pipelines.registry import Registration, Registry
@@ -322,7 +321,7 @@ class Runtime:
 
     def _http_started(self, address: str) -> None:
         self.http_address = address
-        structlog.get_logger().info("http: listening", address=address)
+        get_logger().info("http: listening", address=address)
 
     def _fail(self, error: EventbusError) -> None:
         self._failure = self._failure or error

@@ -9,11 +9,10 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
-import structlog
 
 from eventbus_runtime.config.loader import Loaded
 from eventbus_runtime.errors import EventbusError
-from eventbus_runtime.observability.logging import configure
+from eventbus_runtime.observability.logging import configure, get_logger
 from eventbus_runtime.runtime import Runtime
 from eventbus_runtime.signals import on_stop_signals
 
@@ -50,7 +49,7 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 
 
 async def _serve(loaded: Loaded, stop_when_idle: float | None) -> int:
-    log = structlog.get_logger()
+    log = get_logger()
     for problem in loaded.warnings:
         log.warning(str(problem))
     runtime = Runtime(loaded)
@@ -88,7 +87,7 @@ async def _serve(loaded: Loaded, stop_when_idle: float | None) -> int:
 
 def _summarise(runtime: Runtime) -> None:
     for name, (state, counters) in runtime.trigger_counters().items():
-        structlog.get_logger().info(
+        get_logger().info(
             f"summary of trigger {name}",
             state=str(state),
             received=counters.received,
@@ -122,7 +121,7 @@ class _Watchdog:
 
     @staticmethod
     def _bite() -> None:
-        structlog.get_logger().error("the drain hangs: a handler can't be cancelled; leaving without it")
+        get_logger().error("the drain hangs: a handler can't be cancelled; leaving without it")
         _leave(CANCELLED)
 
 

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, TypeAlias
 
 from eventbus_runtime.context import current
 from eventbus_runtime.errors import DecodeError
-from eventbus_runtime.events import DeliveryFailed, Fact, State, StateChanged, Warned
+from eventbus_runtime.events import DeliveryFailed, Ensured, Fact, State, StateChanged, Warned
 from eventbus_runtime.observability.frames import describe, innermost_user_frame, one_line
 from eventbus_runtime.pipelines.outcome import Reject, Retry
 
 # structlog imports rich wherever it is installed, and we never use it in logs: a quarter of the time to the first
-# delivery. An entry of None makes the import fail, and structlog does without.
+# delivery. An entry of None makes the import fail, and structlog does without. So our modules take `get_logger` from
+# here: whoever imports structlog first decides.
 _hide_rich = "rich" not in sys.modules
 if _hide_rich:
     sys.modules["rich"] = None  # type: ignore[assignment]
@@ -39,6 +40,7 @@ finally:
 if TYPE_CHECKING:
     from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
+get_logger = structlog.get_logger
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 Format: TypeAlias = Literal["auto", "console", "json"]
 
@@ -183,7 +185,7 @@ class LogListener:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._log = structlog.get_logger()
+        self._log = get_logger()
         self._guard = _FloodGuard(clock)
 
     def on_fact(self, fact: Fact) -> None:
@@ -203,6 +205,8 @@ class LogListener:
                 self._delivery_failed(fact)
             case Warned():
                 self._log.warning(fact.text, name=fact.name, **fact.detail)
+            case Ensured():
+                self._log.info(f"{fact.what}: {fact.change}", bus=fact.bus)
 
     def _state_changed(self, fact: StateChanged) -> None:
         if fact.kind == "trigger" and fact.new in _ENDING:
