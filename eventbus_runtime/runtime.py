@@ -282,7 +282,7 @@ class Runtime:
         await self._supervisor.keep_background(name, start)
 
     async def _watch(self, bus: NatsBus, topology: Topology) -> None:
-        """Wait for a bus, since refused credentials end everything; then ensure what no trigger asks for."""
+        """Wait for a bus, since refused credentials end everything; then ensure all that is declared for it."""
         pause = Backoff()
         while True:
             try:
@@ -292,7 +292,7 @@ class Runtime:
                     self._fail(error)
                 break
             try:
-                await topology.prepare_rest(bus)
+                await topology.prepare_all(bus)
             except TopologyError as error:
                 self._tell(Warned(bus.name, str(error), {}))
             except BusError:

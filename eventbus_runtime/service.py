@@ -9,7 +9,6 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
-
 from eventbus_runtime.config.loader import Loaded
 from eventbus_runtime.errors import EventbusError
 from eventbus_runtime.observability.logging import configure, get_logger

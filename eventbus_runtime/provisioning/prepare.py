@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.config.model import RuntimeConfig
 from eventbus_runtime.config.objects import StreamConfig
+from eventbus_runtime.errors import NotFoundError, TopologyError
 from eventbus_runtime.events import Ensured, Tell, Warned
 from eventbus_runtime.provisioning.dead_letters import check_dead_letter
 from eventbus_runtime.provisioning.topology import Changed, ensure_consumer, ensure_stream
@@ -58,24 +60,28 @@ class Topology:
                 return None
             return await self._dead_letter_stream(bus, trigger, config.dead_letter)
 
-    async def prepare_rest(self, bus: Bus) -> None:
-        """Have the declared streams and consumers of a bus be there that no enabled trigger asks for."""
-        triggers = [trigger for trigger in self._config.triggers.values() if trigger.enabled]
-        asked = {trigger.stream for trigger in triggers} | set(self._filled.values())
+    async def prepare_all(self, bus: Bus) -> None:
+        """Have every declared stream and consumer of a bus be there, whether or not a trigger asks for it.
+
+        Raises:
+            TopologyError: one that no enabled trigger asks for can't be made as declared; the triggers tell of theirs.
+            BusError: not now.
+        """
+        triggers = [
+            trigger for trigger in self._config.triggers.values() if trigger.enabled and trigger.bus == bus.name
+        ]
+        filled = set(self._filled.values())
         async with self._lock:
             for name, stream in self._config.streams.items():
-                if stream.bus == bus.name and name not in asked:
-                    await self._ensure_stream(bus, name)
+                if stream.bus == bus.name and name not in filled:
+                    with _told_by(any(name == each.stream for each in triggers)):
+                        await self._ensure_stream(bus, name)
             for name, consumer in self._config.consumers.items():
                 declared = self._config.streams.get(consumer.stream)
-                if (
-                    declared is not None
-                    and declared.bus == bus.name
-                    and all(name != each.consumer for each in triggers)
-                ):
-                    await self._ensure_stream(bus, consumer.stream)
-                    changed = await ensure_consumer(bus, name, consumer)
-                    self._note(bus, f"consumer {name} of stream {consumer.stream}", changed)
+                if declared is not None and declared.bus == bus.name:
+                    with _told_by(any(name == each.consumer for each in triggers)):
+                        changed = await ensure_consumer(bus, name, consumer)
+                        self._note(bus, f"consumer {name} of stream {consumer.stream}", changed)
 
     async def _ensure_stream(self, bus: Bus, name: str) -> None:
         declared = self._config.streams.get(name)
@@ -126,3 +132,7 @@ class Topology:
     def _note(self, bus: Bus, what: str, changed: Changed) -> None:
         if changed is not Changed.UNCHANGED:
             self._tell(Ensured(bus.name, what, str(changed)))
+
+
+def _told_by(a_trigger: bool) -> AbstractContextManager[None]:
+    return suppress(TopologyError, NotFoundError) if a_trigger else nullcontext()

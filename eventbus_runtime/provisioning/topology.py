@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.config.objects import ConsumerConfig, StreamConfig
-from eventbus_runtime.errors import ApiError, BusUnavailableError, EventbusError, NotFoundError, TopologyError
+from eventbus_runtime.errors import ApiError, BusUnavailableError, NotFoundError, TopologyError
 from eventbus_runtime.provisioning.diff import Difference, diff_consumer, diff_stream, one_filter_field, own_metadata
 
 Config: TypeAlias = Mapping[str, Any]
@@ -189,7 +189,7 @@ async def _ensure(bus: Bus, declared: _Declared) -> Changed:
             else declared.create(declared.at_creation)
         )
         try:
-            answer = await bus.api(subject, body)
+            answer = await _ask(bus, subject, body)
         except ApiError as error:
             # Another process can have made or deleted it since we read it; then what we wanted is to be seen anew.
             if error.err_code in _IS_THERE or (await _read(bus, declared) is None) != (server is None):
@@ -215,10 +215,19 @@ async def _read(bus: Bus, declared: _Declared) -> dict[str, Any] | None:
 
 async def _config(bus: Bus, subject: str, timeout: float) -> dict[str, Any] | None:
     try:
-        config: dict[str, Any] = (await bus.api(subject, timeout=timeout))["config"]
+        config: dict[str, Any] = (await _ask(bus, subject, timeout=timeout))["config"]
     except NotFoundError:
         return None
     return config
+
+
+async def _ask(bus: Bus, subject: str, body: Config | None = None, *, timeout: float = _PATIENCE) -> dict[str, Any]:
+    try:
+        return await bus.api(subject, body, timeout=timeout)
+    except ApiError as error:
+        if error.code == _UNAVAILABLE:
+            raise BusUnavailableError(str(error)) from error
+        raise
 
 
 def _refuse_fixed(declared: _Declared, differences: Iterable[Difference]) -> None:
@@ -253,11 +262,9 @@ def _refuse_dropped(declared: _Declared, dropped: Iterable[Difference]) -> None:
         )
 
 
-async def _explained(bus: Bus, declared: _Declared, error: ApiError) -> EventbusError:
+async def _explained(bus: Bus, declared: _Declared, error: ApiError) -> NotFoundError | TopologyError:
     if isinstance(error, NotFoundError):
         return error
-    if error.code == _UNAVAILABLE:
-        return BusUnavailableError(f"{declared.label}: {error}")
     if error.err_code == _OVERLAP:
         for subject in declared.config["subjects"]:
             for other in (await bus.api("STREAM.NAMES", {"subject": subject})).get("streams") or []:
