@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 
 from eventbus_runtime.buses.base import Bus
+from eventbus_runtime.buses.info import ConsumerInfo
 from eventbus_runtime.config.model import RuntimeConfig
 from eventbus_runtime.config.objects import StreamConfig
 from eventbus_runtime.errors import NotFoundError, TopologyError
@@ -104,7 +105,8 @@ class Topology:
 
     async def _dead_letter_stream(self, bus: Bus, trigger: str, subject: str) -> str:
         config = self._config.triggers[trigger]
-        consumer = self._config.consumers[config.consumer]
+        answer = await bus.api(f"CONSUMER.INFO.{config.stream}.{config.consumer}")
+        consumer = ConsumerInfo.parse(answer)
         filled = self._filled.get(trigger)
         declared: tuple[str, StreamConfig] | None = None
         if filled is not None:
@@ -119,7 +121,7 @@ class Topology:
             subject=subject,
             stream=config.stream,
             filter_subjects=consumer.filter_subjects,
-            ack_wait=consumer.ack_wait / 10**9,
+            ack_wait=max(consumer.backoff or (consumer.ack_wait,)),
             longest_delay=max(config.retry.delays),
             declared=declared,
         )

@@ -11,7 +11,7 @@ from nats.aio.subscription import Subscription
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.nats import NatsBus
-from eventbus_runtime.errors import BusUnavailableError
+from eventbus_runtime.errors import BusError
 from eventbus_runtime.testing.server import NatsServer
 
 
@@ -81,16 +81,16 @@ class Old(Asked):
 
 
 class Electing(Asked):
-    """Leaves the first `silences` questions unanswered, as a replicated object without a leader does."""
+    """Fails the first `silences` questions by `error`, as a cluster does while it elects."""
 
-    def __init__(self, bus: Bus, silences: int) -> None:
+    def __init__(self, bus: Bus, silences: int, error: BusError) -> None:
         super().__init__(bus)
-        self._silences = silences
+        self._silences, self._error = silences, error
 
     async def api(self, subject: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0) -> dict[str, Any]:
         if ".INFO." in subject and self._silences:
             self._silences -= 1
-            raise BusUnavailableError(f"no answer within {timeout:g} s")
+            raise self._error
         return await super().api(subject, body, timeout=timeout)
 
 

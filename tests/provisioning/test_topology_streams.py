@@ -9,7 +9,7 @@ import pytest
 
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.objects import StreamConfig
-from eventbus_runtime.errors import BusUnavailableError, NotFoundError, TopologyError
+from eventbus_runtime.errors import ApiError, BusError, BusUnavailableError, NotFoundError, TopologyError
 from eventbus_runtime.provisioning.topology import Changed, ensure_stream
 from eventbus_runtime.testing.server import NatsServer
 from tests.provisioning.buses import Asked, Crossed, Electing, Old, Overtaken, is_older, onlook
@@ -198,10 +198,16 @@ async def test_what_the_server_refuses_says_the_servers_reason(bus: NatsBus) -> 
         await ensure_stream(bus, "ORDERS", stream(max_age="1ms"))
 
 
-async def test_a_field_that_an_older_server_drops_is_an_error(bus: NatsBus) -> None:
-    old = Old(bus, "compression").as_bus
-    with pytest.raises(TopologyError, match=r'compression is "none" there after "s2" was asked .*nats-server 2.10'):
-        await ensure_stream(old, "ORDERS", stream(compression="s2"))
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"compression": "s2"}, 'compression is "none" there after "s2" was asked'),
+        ({"first_seq": 100}, "first_seq is unset there after 100 was asked"),
+    ],
+)
+async def test_a_field_that_an_older_server_drops_is_an_error(bus: NatsBus, fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(TopologyError, match=rf"{text} \(needs nats-server 2.10\)"):
+        await ensure_stream(Old(bus, *fields).as_bus, "ORDERS", stream(**fields))
 
 
 @pytest.mark.parametrize(("level", "fields"), [(None, {"allow_msg_ttl": True}), (1, {"allow_atomic": True})])
@@ -234,11 +240,16 @@ async def test_an_answer_to_another_processs_change_is_not_taken_for_ours(bus: N
     assert (await config_of(bus, "ORDERS"))["max_msgs"] == 5
 
 
-async def test_a_stream_without_a_leader_yet_is_asked_again(bus: NatsBus) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [BusUnavailableError("no answer"), ApiError(503, 10008, "JetStream system temporarily unavailable", "INFO")],
+    ids=["silence", "503"],
+)
+async def test_a_cluster_that_elects_is_asked_again_and_then_worth_another_try(bus: NatsBus, error: BusError) -> None:
     await ensure_stream(bus, "ORDERS", stream())
-    assert await ensure_stream(Electing(bus, silences=2).as_bus, "ORDERS", stream()) is Changed.UNCHANGED
-    with pytest.raises(BusUnavailableError, match="no answer within 5 s"):
-        await ensure_stream(Electing(bus, silences=3).as_bus, "ORDERS", stream())
+    assert await ensure_stream(Electing(bus, 2, error).as_bus, "ORDERS", stream()) is Changed.UNCHANGED
+    with pytest.raises(BusUnavailableError, match=r"no answer|temporarily unavailable"):
+        await ensure_stream(Electing(bus, 3, error).as_bus, "ORDERS", stream())
 
 
 async def test_many_starting_at_once_all_get_their_stream(bus: NatsBus) -> None:
