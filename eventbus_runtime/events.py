@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from eventbus_runtime.message import Message
 
@@ -21,8 +20,7 @@ class State(StrEnum):
     FAILED = "failed"  # ended by an error; for a trigger: tried again much later, or never where that can't help
 
 
-@dataclass(frozen=True, slots=True)
-class StateChanged:
+class StateChanged(NamedTuple):
     """A bus or a trigger changed its state. `reason` says why, in a sentence; empty where the state says all."""
 
     kind: Literal["bus", "trigger"]
@@ -32,8 +30,7 @@ class StateChanged:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryFailed:
+class DeliveryFailed(NamedTuple):
     """A delivery did not end well: its handler raised, timed out or rejected it, or its payload did not decode.
 
     Args:
@@ -62,8 +59,7 @@ class DeliveryFailed:
     stuck: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(NamedTuple):
     """Something that an operator should know, once. `text` is a sentence; `detail` holds its facts."""
 
     name: str
@@ -71,8 +67,7 @@ class Warned:
     detail: dict[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Ensured:
+class Ensured(NamedTuple):
     """A declared stream or consumer was `created` or `updated` (`change`); nothing is told where nothing changed."""
 
     bus: str

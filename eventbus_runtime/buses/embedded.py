@@ -176,7 +176,7 @@ class EmbeddedServer:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 # The server holds the lock too, so that the store is taken for as long as it really is.
-                pass_fds=(self._lock,),
+                pass_fds=(self._lock,) if sys.platform != "win32" else (),
                 preexec_fn=_die_with_parent() if sys.platform == "linux" else None,
             )
         except OSError as error:

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import eventbus_runtime
 from eventbus_runtime.config.report import Report
 from eventbus_runtime.config.tables import Keys, Tables, texts
-from eventbus_runtime.errors import ConfigError
 from eventbus_runtime.pipelines.registry import Registry, registrations
 
 DEFAULT_FILE = "handlers.py"
@@ -132,9 +131,6 @@ def _import(entry: str, folder: Path, keys: Keys, report: Report) -> ModuleType 
         return None
     try:
         return _import_file(path) if is_file else importlib.import_module(entry)
-    except ConfigError as error:
-        for problem in error.problems:
-            report.add(problem)
     except ModuleNotFoundError as error:
         # Missing is either the module that was named or its package; what it imports in turn is the user's error.
         if error.name and f"{entry}.".startswith(f"{error.name}."):

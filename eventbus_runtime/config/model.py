@@ -56,6 +56,8 @@ FilePath: TypeAlias = Annotated[Path, Field(strict=False)]
 """A path; the loader makes it relative to the folder of the configuration."""
 
 
+# Nested tables default to {} and not to an instance: making one would build its validator at import, and a second time
+# inside RuntimeConfig's, which costs a tenth of the start.
 class Section(BaseModel):
     """A table of the file: unknown keys are errors, nothing is converted in silence, values never change."""
 
@@ -138,7 +140,7 @@ class BusConfig(Section):
     """`[buses.NAME]`: one broker connection."""
 
     provider: str = Field("nats", description="What kind of broker it is.")
-    url: Annotated[Texts, PlainSerializer(_mask, when_used="json")] = Field(
+    url: Annotated[Texts, PlainSerializer(_mask, return_type=list[str], when_used="json")] = Field(
         (),
         description='Address or addresses, as "nats://127.0.0.1:4222"; "embedded" starts a private server. '
         "Left out: EVENTBUS_<NAME>_URI, else NATS_URL.",
@@ -158,13 +160,13 @@ class BusConfig(Section):
     domain: str | None = Field(None, description="JetStream domain.")
     api_prefix: str | None = Field(None, description='JetStream API prefix; left out: "$JS.API", or the domain\'s.')
     connect_timeout: Seconds = Field(5.0, gt=0, description="How long one attempt to connect may take.")
-    auth: AuthConfig = Field(AuthConfig(), description="Credentials.")
+    auth: AuthConfig = Field({}, validate_default=True, description="Credentials.")
     tls: TlsConfig | None = Field(None, description="Encryption.")
     deploy_target: str | None = Field(None, description="Where provisioning puts it, as kubernetes.")
     version: str = Field("", description="Server version that provisioning pins; empty: the one that we test with.")
     replicas: int = Field(0, description="Servers that provisioning makes; 0: one.")
-    jetstream: JetStreamLimits = Field(JetStreamLimits(), description="JetStream's limits, for provisioning.")
-    limits: ResourceLimits = Field(ResourceLimits(), description="Resource limits, for provisioning.")
+    jetstream: JetStreamLimits = Field({}, validate_default=True, description="JetStream's limits, for provisioning.")
+    limits: ResourceLimits = Field({}, validate_default=True, description="Resource limits, for provisioning.")
 
 
 class RetryConfig(Section):
@@ -207,7 +209,9 @@ class TriggerConfig(Section):
     ordering: Literal["none", "key", "strict"] = Field("none", description="Which deliveries wait for each other.")
     ordering_key: str | None = Field(None, description='What makes two deliveries belong together, as "subject:2".')
     timeout: Seconds | None = Field(None, gt=0, description="Time limit per delivery; left out: none.")
-    retry: RetryConfig = Field(RetryConfig(), description="Waits between deliveries of a message that failed.")
+    retry: RetryConfig = Field(
+        {}, validate_default=True, description="Waits between deliveries of a message that failed."
+    )
     dead_letter: str | None = Field(None, description="Subject for what can't be handled; left out: retries never end.")
     declare_dead_letter: bool = Field(
         True,
@@ -233,7 +237,7 @@ class PipelineConfig(Section):
 class RuntimeConfig(Section):
     """The whole file."""
 
-    runtime: RuntimeSection = Field(RuntimeSection(), description="The process.")
+    runtime: RuntimeSection = Field({}, validate_default=True, description="The process.")
     buses: dict[str, BusConfig] = Field({}, description="Broker connections, by name.")
     streams: dict[str, StreamConfig] = Field({}, description="Streams, by name.")
     consumers: dict[str, ConsumerConfig] = Field({}, description="Consumers, by name.")

@@ -127,7 +127,7 @@ def _fill_from_consumer(tables: Tables, name: str, trigger: Table, report: Repor
         filters = texts(consumer.get("filter_subjects"))
         at = keys if declared_for_us else ("consumers", wanted)
         bus = trigger.get("bus")
-        within = bus if bus in tables.section("buses") else ""
+        within = bus if str(bus) in tables.section("buses") else ""
         _tell_stream(tables, ("consumers", wanted), filters, within, report, at=at)
     stream = consumer.get("stream")
     if not isinstance(stream, str):
@@ -139,7 +139,7 @@ def _fill_from_consumer(tables: Tables, name: str, trigger: Table, report: Repor
         return
     if "bus" not in trigger:
         tables.fill((*keys, "bus"), bus, ("streams", stream, "bus"))
-    elif trigger["bus"] != bus and trigger["bus"] in tables.section("buses"):
+    elif trigger["bus"] != bus and str(trigger["bus"]) in tables.section("buses"):
         report.error((*keys, "bus"), f'its stream {stream} is on the bus "{bus}"; leave bus out')
 
 

@@ -110,19 +110,22 @@ _DURATION_SCHEMA = WithJsonSchema(
 )
 
 Seconds: TypeAlias = Annotated[
-    float, BeforeValidator(seconds), PlainSerializer(_seconds_text, when_used="json"), _DURATION_SCHEMA
+    float, BeforeValidator(seconds), PlainSerializer(_seconds_text, return_type=str, when_used="json"), _DURATION_SCHEMA
 ]
 """A duration that our own code waits for."""
 
 Nanoseconds: TypeAlias = Annotated[
-    int, BeforeValidator(nanoseconds), PlainSerializer(duration_text, when_used="json"), _DURATION_SCHEMA
+    int,
+    BeforeValidator(nanoseconds),
+    PlainSerializer(duration_text, return_type=str, when_used="json"),
+    _DURATION_SCHEMA,
 ]
 """A duration of a server object, in the server's unit."""
 
 Bytes: TypeAlias = Annotated[
     int,
     BeforeValidator(size),
-    PlainSerializer(size_text, when_used="json"),
+    PlainSerializer(size_text, return_type=str | int, when_used="json"),
     WithJsonSchema(
         {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": -1}], "examples": ["512MiB", "10GiB"]},
         mode="validation",

@@ -12,6 +12,7 @@ import pytest
 from nats.aio.client import Client
 
 from eventbus_runtime.buses.base import Frame
+from eventbus_runtime.buses.nats import dial
 from eventbus_runtime.errors import BusUnavailableError
 from eventbus_runtime.events import State
 from eventbus_runtime.testing.server import NatsServer
@@ -48,6 +49,28 @@ async def test_no_task_is_left_after_leaving_in_any_moment_of_connecting(server:
                 await asyncio.sleep(0)
         assert tasks() == set()
     gc.collect()
+
+
+async def test_leaving_is_quick_though_nats_py_swallows_the_cancellation(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the `wait_for` of Python 3.11 does when its awaitable fails in the same turn."""
+    entered = asyncio.Event()
+
+    async def swallow(self: Client) -> None:
+        entered.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise OSError("in the same turn") from None
+
+    monkeypatch.setattr(Client, "_process_connect_init", swallow)
+    monkeypatch.setattr(dial, "_FIRST_PAUSE", 100.0)
+    monkeypatch.setattr(dial, "_LONGEST_PAUSE", 100.0)
+    async with bus_on(server.url) as bus:
+        await entered.wait()
+    assert bus.state is State.STOPPED
+    assert tasks() == set()
 
 
 async def test_no_task_is_left_after_leaving_in_a_cancelled_scope(server: NatsServer) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from eventbus_runtime.buses.nats import reader
+from eventbus_runtime.buses.base import Bus
+from eventbus_runtime.buses.nats import connection, reader
 from eventbus_runtime.errors import BusError, BusUnavailableError, ConfigError
 from eventbus_runtime.events import State, StateChanged
 from eventbus_runtime.testing.server import NatsServer, free_port
@@ -150,6 +151,35 @@ def test_a_bus_without_an_address_names_both_variables() -> None:
 def test_an_address_that_can_not_be_used_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"buses\.main\.url: .*nats://HOST:PORT"):
         bus_on(url)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("inbox_prefix", "my inbox"), ("inbox_prefix", "a.*"), ("api_prefix", ""), ("domain", "a\r\nb")]
+)
+def test_a_name_that_can_not_be_part_of_a_subject_is_refused(key: str, value: str) -> None:
+    section: dict[str, Any] = {key: value}
+    with pytest.raises(ConfigError, match=rf"buses\.main\.{key}: .* must not be empty, nor hold spaces"):
+        bus_on("nats://127.0.0.1:4222", **section)
+
+
+def test_a_nats_bus_is_a_bus() -> None:
+    """The type checker holds it to the protocol."""
+    bus: Bus = bus_on("nats://ann:secret@127.0.0.1:4222")
+    assert bus.name == "main"
+    assert "secret" not in repr(vars(bus))
+
+
+async def test_a_bug_in_what_keeps_the_connection_is_seen_by_who_waits(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "keep_dialled", _broken)
+    async with bus_on(server.url) as bus:
+        with pytest.raises(BusError, match="bus 'main' broke down: RuntimeError: boom"):
+            await bus.wait_connected()
+
+
+async def _broken(*arguments: object) -> None:
+    raise RuntimeError("boom")
 
 
 async def test_a_nats_py_that_is_built_otherwise_is_named_with_its_version(

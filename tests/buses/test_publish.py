@@ -152,6 +152,24 @@ async def test_api_errors_have_their_kind(server: NatsServer) -> None:
         assert not isinstance(other.value, NotFoundError)
 
 
+async def test_what_does_not_answer_or_answers_nonsense_is_said(server: NatsServer) -> None:
+    async with bus_on(server.url) as other:
+        await other.wait_connected()
+
+        def answer_lists_only(raws: list[Raw]) -> None:
+            other.send([Frame(raw[1].decode(), b"[]") for raw in raws if raw[0].endswith(b".LIST")])
+
+        inbox = await other.open_inbox(answer_lists_only, wildcard=True)
+        async with bus_on(server.url, api_prefix=inbox.subject) as bus:
+            await bus.wait_connected()
+            with pytest.raises(BusUnavailableError, match="nobody answers on 'nowhere'"):
+                await bus.request("nowhere", timeout=60)
+            with pytest.raises(BusUnavailableError, match=r"JetStream did not answer '.*\.INFO' within 0\.05 s"):
+                await bus.api("INFO", timeout=0.05)
+            with pytest.raises(BusUnavailableError, match=r"other than JetStream answered on '.*\.LIST'"):
+                await bus.api("LIST")
+
+
 async def test_jetstream_that_is_off_is_named(make_server: MakeServer) -> None:
     server = make_server(jetstream=False)
     async with bus_on(server.url) as bus:

@@ -83,6 +83,15 @@ async def test_what_may_wait_is_written_first_after_the_break_and_the_rest_is_dr
         assert [raw[2] for raw in await watcher.until(3)] == [b"ack", b"nak", b"new"]
 
 
+async def test_a_long_break_does_not_fill_the_memory_with_what_is_dropped_anyway(server: NatsServer) -> None:
+    async with bus_on(server.url) as bus:
+        await bus.wait_connected()
+        await broken(bus, server)
+        for _ in range(100):
+            bus.send([Frame("progress", b"+WPI")] * 100)
+        assert len(bus._life.writer._queue) < 100
+
+
 async def test_inboxes_of_the_old_connection_are_dead(server: NatsServer) -> None:
     async with bus_on(server.url) as bus:
         await bus.wait_connected()

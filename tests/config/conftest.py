@@ -10,8 +10,9 @@ from tests.config.project import Project
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """A folder with a configuration and a user's code; what that code leaves in `sys` is taken away again."""
+    monkeypatch.chdir(tmp_path)
     paths, modules = list(sys.path), set(sys.modules)
     yield Project(tmp_path)
     sys.path[:] = paths

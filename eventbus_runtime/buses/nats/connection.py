@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,7 +17,7 @@ from eventbus_runtime.buses.nats.dial import keep_dialled
 from eventbus_runtime.buses.nats.errors import api_error
 from eventbus_runtime.buses.nats.lifecycle import Lifecycle
 from eventbus_runtime.buses.nats.link import Link
-from eventbus_runtime.buses.nats.options import endpoints
+from eventbus_runtime.buses.nats.options import check_names, endpoints
 from eventbus_runtime.buses.nats.requests import json_object, nobody_listens, pub_ack
 from eventbus_runtime.config.model import BusConfig
 from eventbus_runtime.counters import BusCounters
@@ -33,8 +32,6 @@ from eventbus_runtime.events import Fact, State, Tell
 from eventbus_runtime.headers import encode
 from eventbus_runtime.message import Raw
 
-# The server's default, until its greeting says otherwise.
-_MAX_PAYLOAD = 1 << 20
 # What a stop may take: the last PING, closing the socket, and nothing else.
 _FLUSH_WITHIN, _CLOSE_WITHIN = 2.0, 5.0
 
@@ -55,7 +52,7 @@ class NatsBus:
         tell: gets one fact per change of state, and warnings.
 
     Raises:
-        ConfigError: no address, or one that can't be used.
+        ConfigError: no address, or an address or name that can't be used.
     """
 
     def __init__(self, name: str, config: BusConfig, *, urls: Sequence[str], tell: Tell = _silent) -> None:
@@ -79,6 +76,7 @@ class NatsBus:
         return bus
 
     def _prepare(self, name: str, config: BusConfig, adopted: Client | None, tell: Tell) -> None:
+        check_names(name, config)
         self.name = name
         self._config = config
         self._life = Lifecycle(name, config.inbox_prefix, tell)
@@ -142,8 +140,8 @@ class NatsBus:
 
     @property
     def max_payload(self) -> int:
-        """Most bytes of a message with its headers, as the server says; its default before the first connection."""
-        return self._life.link.client.max_payload if self._life.link else _MAX_PAYLOAD
+        """Most bytes of a message with its headers, as the server said; its default before the first connection."""
+        return self._life.max_payload
 
     @property
     def url(self) -> str:
@@ -249,7 +247,7 @@ class NatsBus:
 
     async def _ask(self, subject: str, payload: bytes, headers: bytes, timeout: float) -> Raw:
         link = self._life.live()
-        size, limit = len(headers) + len(payload), link.client.max_payload
+        size, limit = len(headers) + len(payload), self.max_payload
         if size > limit:
             raise PayloadTooLargeError(
                 f"the message to {subject!r} has {size} bytes with its headers, and the server takes {limit} "
@@ -272,8 +270,7 @@ class NatsBus:
         return link.client._server_info if link else {}
 
     def _keeper_ended(self, keeper: asyncio.Task[None]) -> None:
-        with suppress(asyncio.CancelledError):
-            error = keeper.exception()
-            if error is not None:
-                self._life.detach("its keeper failed")
-                self._life.fail(BusError(f"bus {self.name!r} broke down: {type(error).__name__}: {error}"))
+        error = None if keeper.cancelled() else keeper.exception()
+        if error is not None:
+            self._life.detach("its keeper failed")
+            self._life.fail(BusError(f"bus {self.name!r} broke down: {type(error).__name__}: {error}"))

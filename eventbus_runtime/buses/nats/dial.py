@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
 from typing import Any
 
 import nats.errors
@@ -16,6 +16,7 @@ from nats.aio.client import Client
 
 from eventbus_runtime.buses.nats.errors import PERMISSIONS_VIOLATION, is_refusal, sentence
 from eventbus_runtime.buses.nats.lifecycle import Lifecycle
+from eventbus_runtime.buses.nats.link import Link
 from eventbus_runtime.buses.nats.options import Endpoint, connect_options, credentials_key, discovered
 from eventbus_runtime.buses.nats.reader import check_client
 from eventbus_runtime.config.model import BusConfig
@@ -76,12 +77,11 @@ async def keep_dialled(life: Lifecycle, config: BusConfig, places: Sequence[Endp
 
     Ends by itself only where no connection ever stood and trying again can't help: refused credentials, unusable files.
     """
-    pool = deque(random.sample(places, len(places)))
+    pool = _shuffled(places)
     pauses = 0
     loop = asyncio.get_running_loop()
     while True:
-        place = pool[0]
-        pool.rotate(-1)
+        place = next(pool)
         try:
             client = await dial(life, config, place)
         except BusUnavailableError as error:
@@ -99,14 +99,18 @@ async def keep_dialled(life: Lifecycle, config: BusConfig, places: Sequence[Endp
             began = loop.time()
             await _use(life, client)
             told = discovered(place, (url.netloc for url in client.discovered_servers))
-            known = {there.url for there in pool}
-            pool.extend(there for there in told if there.url not in known)
+            declared = {there.url for there in places}
+            pool = _shuffled([*places, *(there for there in told if there.url not in declared)])
             if loop.time() - began >= _STEADY:
                 pauses = 0
         if life.state is State.STOPPED:
             return  # the `wait_for` of Python 3.11, which nats-py uses, can swallow the cancellation that told us
         await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**pauses)))
         pauses = min(pauses + 1, 10)
+
+
+def _shuffled(places: Sequence[Endpoint]) -> Iterator[Endpoint]:
+    return cycle(random.sample(places, len(places)))
 
 
 async def dial(life: Lifecycle, config: BusConfig, place: Endpoint) -> DialledClient:
@@ -136,14 +140,16 @@ async def dial(life: Lifecycle, config: BusConfig, place: Endpoint) -> DialledCl
 
 
 async def _use(life: Lifecycle, client: DialledClient) -> None:
-    link = life.attach(client, client.end)
+    link: Link | None = None
     reason = "the bus was stopped"
     try:
+        link = life.attach(client, client.end)
         reason = sentence(await client.ended)
     finally:
         life.detach(reason)
         await dispose(client, grace=_CLOSE_WITHIN)
-        await asyncio.wait({link.writing})
+        if link is not None:
+            await asyncio.wait({link.writing})
 
 
 async def dispose(client: Client, *, grace: float = 0.0) -> None:

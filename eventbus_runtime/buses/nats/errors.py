@@ -19,13 +19,8 @@ from eventbus_runtime.errors import (
 )
 
 # The server's texts for credentials that it does not take, now or any more (nats-server, server/errors.go).
-_REFUSALS = (
-    "authorization violation",
-    "authentication timeout",
-    "authentication expired",
-    "authentication revoked",
-    "account authentication expired",
-)
+# Not "authentication timeout": that says that one of both was too slow.
+_REFUSALS = ("authorization violation", "authentication expired", "authentication revoked")
 PERMISSIONS_VIOLATION = "permissions violation"
 
 # JSNotEnabledErr and JSNotEnabledForAccountErr (nats-server, server/errors.json).

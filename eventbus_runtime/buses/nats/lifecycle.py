@@ -16,6 +16,8 @@ from eventbus_runtime.events import State, StateChanged, Tell, Warned
 
 # A server that refuses a different subject each time must not fill the memory, nor the log.
 _MAX_WARNINGS = 100
+# The server's default, until its greeting says otherwise.
+_MAX_PAYLOAD = 1 << 20
 
 
 class Lifecycle:
@@ -28,6 +30,7 @@ class Lifecycle:
         self.counters = BusCounters()
         self.writer = Writer()
         self.link: Link | None = None
+        self.max_payload = _MAX_PAYLOAD
         self.stood = False  # whether there has ever been a connection
         self._inbox_prefix = inbox_prefix
         self._tell = tell
@@ -74,7 +77,9 @@ class Lifecycle:
     def attach(self, client: Client, lost: Callable[[BaseException], None]) -> Link:
         """`client` is connected."""
         self.link = Link(client, self.writer, self._inbox_prefix, lost)
-        self.counters.reconnects += self.stood
+        self.max_payload = client.max_payload
+        if self.stood:
+            self.counters.reconnects += 1
         self.stood = True
         self._become(State.RUNNING, "")
         self._settled.set()

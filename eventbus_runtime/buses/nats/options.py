@@ -36,6 +36,9 @@ class Endpoint(NamedTuple):
     password: str = ""
     certificate_name: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.url}>"  # without the password
+
     @property
     def encrypted(self) -> bool:
         """Whether the address itself asks for TLS."""
@@ -53,6 +56,18 @@ def endpoints(bus: str, urls: Iterable[str]) -> list[Endpoint]:
         variable = f"EVENTBUS_{bus.upper().replace('-', '_')}_URI"
         raise _problem(f"buses.{bus}.url", f"the bus has no address: set it here, or {variable}, or NATS_URL")
     return found
+
+
+def check_names(bus: str, config: BusConfig) -> None:
+    """Make sure that the parts of subjects in a bus's section can be such.
+
+    Raises:
+        ConfigError: one can't.
+    """
+    for key in ("inbox_prefix", "domain", "api_prefix"):
+        value = getattr(config, key)
+        if value is not None and (not value or set(value) & set(" \t\r\n*>")):
+            raise _problem(f"buses.{bus}.{key}", f"{value!r} must not be empty, nor hold spaces, * or >")
 
 
 def discovered(origin: Endpoint, netlocs: Iterable[str]) -> list[Endpoint]:

@@ -99,7 +99,6 @@ class Writer:
     def detach(self) -> None:
         """The connection is gone, and with it all that belonged to it."""
         self._attached = False
-        self._queue = [item for item in self._queue if item[1]]
         self._pings.clear()
 
     def close(self) -> None:
@@ -129,6 +128,6 @@ class Writer:
             try:
                 transport.write(data)
                 await transport.drain()
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # uvloop raises the latter for a closed socket
                 lost(error)
                 return
