@@ -71,7 +71,7 @@ def test_a_failure_that_is_tried_again_is_one_line_without_its_traceback() -> No
     [line] = log.lines()
     del line["timestamp"]
     frame = line.pop("error").removeprefix("ValueError: no total")
-    assert frame.startswith(" (test_logging.py:")
+    assert frame.startswith(" (logs.py:")
     assert frame.endswith(" in raised)")
     assert line == DELIVERY | {
         "level": "warning",
