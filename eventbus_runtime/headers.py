@@ -24,14 +24,17 @@ class Headers(Mapping[str, str]):
 
     @classmethod
     def parse(cls, block: bytes | None) -> Headers:
-        """Read a header block as it stands on the wire, status line included; None or empty is no headers."""
+        """Read a header block as it stands on the wire, status line included; None or empty is no headers.
+
+        Space before a value is dropped and space behind it is kept, as nats.go does. Never raises.
+        """
         if not block:
             return _EMPTY
         pairs = []
         for line in block.split(b"\r\n")[1:]:
             name, colon, value = line.partition(b":")
             if colon:
-                pairs.append((_text(name.strip()), _text(value.strip())))
+                pairs.append((_text(name.strip(b" \t")), _text(value.lstrip(b" \t"))))
         return cls(pairs)
 
     def getall(self, name: str) -> list[str]:

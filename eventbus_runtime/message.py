@@ -168,6 +168,6 @@ class Message:
 def rfc3339(timestamp_ns: int) -> str:
     """Nanoseconds since 1970 as RFC 3339 in UTC; trailing zeros of the fraction are left out, as Go does."""
     seconds, nanoseconds = divmod(timestamp_ns, 1_000_000_000)
-    whole = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    whole = (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00")
     fraction = f".{nanoseconds:09d}".rstrip("0").rstrip(".")
     return f"{whole}{fraction}Z"

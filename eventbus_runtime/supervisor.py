@@ -37,7 +37,6 @@ class RestartBudget:
             started, now: when the run began and when it crashed, in seconds of one clock.
         """
         if now - started > self._within:
-            self._crashes.clear()
             self._backoff.reset()
             self._rest, self._used_up = self._first_rest, False
         while self._crashes and now - self._crashes[0] > self._within:

@@ -54,7 +54,6 @@ class Alarm:
             try:
                 await self._waiter
             finally:
-                self._waiter = None
                 if self._timer is not None:
                     self._timer.cancel()
                     self._timer = None

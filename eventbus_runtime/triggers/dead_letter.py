@@ -42,12 +42,12 @@ def build(message: Message, reason: str, error: str) -> DeadLetter:
     Args:
         message: what could not be handled.
         reason: why, in one word: `rejected`, `undecodable`, `exhausted`.
-        error: the error's text.
+        error: the error's text; cut, and put on one line.
     """
     headers = [
         *_originals(message),
         ("Eventbus-Reason", reason),
-        ("Eventbus-Error", _line(error)[:_LONGEST_ERROR]),
+        ("Eventbus-Error", _line(_encodable(error))[:_LONGEST_ERROR]),
         ("Eventbus-Stream", message.stream),
         ("Eventbus-Consumer", message.consumer),
         ("Eventbus-Sequence", str(message.sequence)),
@@ -79,6 +79,11 @@ def _originals(message: Message) -> list[tuple[str, str]]:
         kept = f"Eventbus-Original-{name[5:]}" if lower.startswith("nats-") else name
         pairs.append((re.sub(r"[\s:]", "_", kept), _line(value)))
     return pairs
+
+
+def _encodable(text: str) -> str:
+    # An error may quote half a surrogate pair of a payload: no header holds it, and it must not keep the letter back.
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _line(text: str) -> str:

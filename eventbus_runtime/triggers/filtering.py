@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from eventbus_runtime.message import Message
 
+_BAD_ESCAPE = re.compile("~(?![01])")
+_INDEX = re.compile("0|[1-9][0-9]*")
 _HOW = 'write "header:Name", "subject:2" (a token, from 1) or "payload:/json/pointer"'
 
 
@@ -26,7 +29,7 @@ def compile_selector(selector: str) -> Callable[[Message], str | None]:
     if kind == "subject" and what.isdecimal() and int(what) >= 1:
         index = int(what) - 1
         return lambda message: _at(message.subject.split("."), index)
-    if kind == "payload" and (what.startswith("/") or not what):
+    if kind == "payload" and (what.startswith("/") or not what) and not _BAD_ESCAPE.search(what):
         steps = [step.replace("~1", "/").replace("~0", "~") for step in what.split("/")[1:]]
         return lambda message: _pointer(message.payload, steps)
     raise ValueError(f"{selector!r} names no part of a message; {_HOW}")
@@ -52,7 +55,12 @@ def _pointer(payload: bytes, steps: list[str]) -> str | None:
     try:
         value: Any = json.loads(payload)
         for step in steps:
-            value = value[int(step)] if isinstance(value, list) else value[step]
+            if not isinstance(value, list):
+                value = value[step]
+            elif _INDEX.fullmatch(step):
+                value = value[int(step)]
+            else:
+                return None
+        return value if isinstance(value, str) else json.dumps(value)
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return None
-    return value if isinstance(value, str) else json.dumps(value)

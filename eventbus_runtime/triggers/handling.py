@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from contextlib import suppress
+
+import anyio
 
 from eventbus_runtime.errors import DecodeError
 from eventbus_runtime.pipelines.base import Pipeline
@@ -15,30 +19,35 @@ async def outcome_of(pipeline: Pipeline, delivery: ActiveDelivery) -> Outcome:
     """Run the pipeline once, and say how it ended.
 
     Raises:
-        asyncio.CancelledError: the task was cancelled, and not by this delivery's own `cancel`.
+        asyncio.CancelledError: the trigger itself is cancelled.
+        KeyboardInterrupt: the user wants the process to end.
     """
     outcome: Outcome
     try:
         outcome = Success(await pipeline.fire(delivery))
     except asyncio.CancelledError as error:
-        if delivery.cancelled:
-            outcome = _cancelled(delivery)
-        elif _cancelling():
+        if not delivery.cancelled and _trigger_is_cancelled():
             raise
-        else:  # something inside the handler was cancelled, and the handler let it through
-            outcome = Failure("error", "CancelledError: what the handler awaited was cancelled", error=error)
+        # Else ours, or something inside the handler was cancelled, and the handler let it through.
+        outcome = Failure("error", "CancelledError: what the handler awaited was cancelled", error=error)
     except Retry as retry:
         outcome = Failure("retry", retry.reason, retry.delay)
     except Reject as reject:
         outcome = Failure("rejected", reject.reason)
     except DecodeError as error:
         outcome = Failure("undecodable", str(error), error=error)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the message must not be lost
-        outcome = _cancelled(delivery) if delivery.cancelled else Failure("error", one_line(error), error=error)
-    if delivery.cancelled:
-        uncancel()
-    if delivery.overdue and pipeline.blocking:
-        return _cancelled(delivery, "timeout")
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it fails its message alone, and that is not lost
+        outcome = Failure("error", one_line(error), error=error)
+    if delivery.task is not None and delivery.task.cancelling():
+        await uncancel(delivery.task)
+    interrupted = delivery.overdue or delivery.cancelled
+    # One that was interrupted and returns all the same may have left its work half done: that is no success.
+    if interrupted and (isinstance(outcome, Success) or outcome.reason == "error"):
+        if delivery.overdue:
+            return Failure("timeout", "the handler took longer than the trigger's timeout")
+        return Failure("cancelled", "stopped before it was done")
     return outcome
 
 
@@ -51,19 +60,15 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _cancelled(delivery: ActiveDelivery, why: str = "") -> Failure:
-    if (why or delivery.cancelled) == "timeout":
-        return Failure("timeout", "the handler took longer than the trigger's timeout")
-    return Failure("cancelled", "stopped before it was done")
+async def uncancel(task: asyncio.Task[object]) -> None:
+    """Take back all cancellations of this worker but the trigger's own: else they would hit its next handler, or that
+    one's own time-outs."""
+    if not _trigger_is_cancelled():
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)  # one that was asked for and not yet raised comes now
+        while task.cancelling():
+            task.uncancel()
 
 
-def _cancelling() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def uncancel() -> None:
-    """Take back our own cancellation: else the worker's next time-out would see one that is not its own."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        task.uncancel()
+def _trigger_is_cancelled() -> bool:
+    return anyio.current_effective_deadline() == -math.inf

@@ -15,7 +15,7 @@ from eventbus_runtime.buses.info import ConsumerInfo
 from eventbus_runtime.counters import TriggerCounters
 from eventbus_runtime.errors import BusError, BusUnavailableError, TriggerError
 from eventbus_runtime.events import State
-from eventbus_runtime.message import Raw
+from eventbus_runtime.message import AckToken, Raw
 from eventbus_runtime.triggers.backoff import Alarm, Backoff
 from eventbus_runtime.triggers.pull import Attach, Command, Fail, Limits, Ping, PullWindow, Renew, Request
 from eventbus_runtime.triggers.status import Status
@@ -63,6 +63,8 @@ class PullLoop:
         self._inboxes: list[Inbox] = []
         self._generation = 0
         self._subject = ""
+        self._first = b""  # how the ack tokens of first deliveries begin
+        self._strangers = False
         self._pausing = False
         self._unproven = False  # the consumer looks well, but its pulls failed: running only once one is answered
         self._refilling = False
@@ -90,6 +92,11 @@ class PullLoop:
             self._looking.cancel()
         self._alarm.ring()
 
+    def abort(self) -> None:
+        """As `stop`, and start nothing more from now on."""
+        self.stop()
+        self._closed = True
+
     def freed(self, size: int) -> None:
         """A delivery of `size` bytes was settled. What that frees is asked for once per turn of the loop."""
         self._window.freed(1, size)
@@ -107,7 +114,7 @@ class PullLoop:
         while not self._stopping:
             if not self._bus.is_connected:
                 if attached:
-                    self._set_state(State.BACKING_OFF, "the bus is not connected")
+                    self._enter(State.BACKING_OFF, "the bus is not connected")
                 await self._alarm.wait(None)
             elif await self._attach():
                 attached = True
@@ -130,41 +137,45 @@ class PullLoop:
                 return True
             except BusError as error:
                 self._pausing = True
-                self._set_state(State.BACKING_OFF, str(error))
+                self._enter(State.BACKING_OFF, str(error))
 
     async def _open(self, consumer: ConsumerInfo | None = None) -> None:
         """Give up the inboxes, open new ones, and pull on them."""
         if consumer is not None:
             self._subject = self._bus.api_subject(f"CONSUMER.MSG.NEXT.{consumer.stream}.{consumer.name}")
-            self._limits = self._ours.within(max_expires=consumer.max_expires, max_batch=consumer.max_batch)
+            self._first = f"$JS.ACK.{consumer.stream}.{consumer.name}.1.".encode()
+            self._limits = self._ours.within(
+                max_expires=consumer.max_expires, max_batch=consumer.max_batch, max_bytes=consumer.max_bytes
+            )
         self._generation += 1
         generation, old, new = self._generation, self._inboxes, list[Inbox]()
         self._inboxes = new
         for slot in range(self._window.slots):
             new.append(await self._bus.open_inbox(partial(self._take, generation, slot), wildcard=True))
-            if generation != self._generation:  # the connection broke meanwhile
-                for inbox in (*new, *old):
-                    inbox.close()
-                raise BusUnavailableError("the connection was lost")
+        await self._retire(old)  # before we ask anew, since what it still brings takes room
+        if generation != self._generation:  # the connection broke meanwhile
+            for inbox in new:
+                inbox.close()
+            raise BusUnavailableError("the connection was lost")
         self._check_at = self._loop.time() + _CHECK_EVERY
         self._window.resume(self._loop.time(), self._limits)
         self._perform()
-        await self._retire(old)
 
-    async def _retire(self, inboxes: list[Inbox]) -> None:
+    async def _retire(self, inboxes: list[Inbox], timeout: float = 5.0) -> bool:
+        """Give up inboxes; False when the server did not answer within `timeout` seconds."""
         # What the server had sent before it read the UNSUB still comes: the sinks stay until the PONG behind it.
         for inbox in inboxes:
             await inbox.unsubscribe()
-        if inboxes:
-            await self._bus.ping()
+        answered = not inboxes or await self._bus.ping(timeout)
         for inbox in inboxes:
             inbox.close()
+        return answered
 
     async def _pull(self) -> None:
         """Do what the window says until it wants the consumer looked at, the connection is gone, or we stop."""
         if not self._unproven:
             self._backoff.reset()
-            self._set_state(State.RUNNING, "")
+            self._enter(State.RUNNING)
         self._pausing = False
         generation = self._generation
         while generation == self._generation and not self._stopping:
@@ -194,7 +205,11 @@ class PullLoop:
     def _interrupted(self, command: Attach) -> None:
         self._counters.pull_restarts += 1
         self._pausing = self._unproven = command.pause
-        self._set_state(State.BACKING_OFF, command.reason)
+        self._enter(State.BACKING_OFF, command.reason)
+
+    def _enter(self, state: State, reason: str = "") -> None:
+        if not self._stopping:  # it is draining, whatever happens here
+            self._set_state(state, reason)
 
     async def _check(self) -> None:
         """Once a minute, where nothing comes: do messages pend that we have asked for?"""
@@ -209,10 +224,10 @@ class PullLoop:
             self._perform()
 
     def _take(self, generation: int, slot: int, raws: list[Raw]) -> None:
-        """The sink of every inbox: deliveries have a reply subject, statuses have none."""
+        """The sink of every inbox: deliveries have a token to reply to, statuses have no reply subject."""
         now = self._loop.time()
         current = generation == self._generation
-        deliveries = [raw for raw in raws if raw[1]]
+        deliveries = self._deliveries(raws)
         if deliveries:
             self._check_at = now + _CHECK_EVERY
             self._deliver(slot, deliveries, now, current=current)
@@ -223,10 +238,28 @@ class PullLoop:
         if self._unproven and current and self._window.pulling:
             self._unproven = False
             self._backoff.reset()
-            self._set_state(State.RUNNING, "")
+            self._enter(State.RUNNING)
         if self._stopping and not self._window.credit:
             self._alarm.ring()
         self._perform()
+
+    def _deliveries(self, raws: list[Raw]) -> list[Raw]:
+        first = self._first
+        return [raw for raw in raws if raw[1].startswith(first) or self._is_redelivery(raw[1])]
+
+    def _is_redelivery(self, reply: bytes) -> bool:
+        """Count one that is not plainly the first; False for what is no delivery (anyone may publish to an inbox)."""
+        if not reply:
+            return False
+        try:
+            token = AckToken.parse(reply.decode())
+        except ValueError:
+            if not self._strangers:
+                self._warn(f"somebody else writes to its inbox (reply subject {reply[:80]!r}); that is ignored")
+            self._strangers = True
+            return False
+        self._counters.redelivered += token.delivery_count > 1
+        return True
 
     def _deliver(self, slot: int, deliveries: list[Raw], now: float, *, current: bool) -> None:
         if self._closed:
@@ -243,6 +276,8 @@ class PullLoop:
 
     def _on_status(self, slot: int, raw: Raw, now: float) -> None:
         status = Status.parse(raw[3])
+        if not status.code:  # a stranger's; the server's have one
+            return
         token = raw[0].rpartition(b".")[2].decode("utf-8", "replace")
         was_alone = self._window.alone
         self._window.status(slot, token, status, now)
@@ -285,13 +320,12 @@ class PullLoop:
         has dropped our requests; what comes late is refused."""
         if self._bus.is_connected and self._inboxes:
             until = self._loop.time() + _OPEN_CREDIT_AT_STOP
-            while self._window.credit and self._inboxes and self._loop.time() < until:
+            while self._window.credit and self._inboxes and not self._closed and self._loop.time() < until:
                 await self._alarm.wait(until)
             self._closed = True
-            inboxes, self._inboxes = self._inboxes, []
             try:
-                await self._retire(inboxes)
-                await self._outlive_requests()
+                if await self._retire(self._inboxes, _ANSWER_AT_STOP):
+                    await self._outlive_requests()
             except BusError:
                 pass  # the connection is gone, and with it our requests
         self._closed = True
@@ -303,7 +337,7 @@ class PullLoop:
         answered = asyncio.Event()
 
         def sink(raws: list[Raw]) -> None:
-            self._refuse([raw for raw in raws if raw[1]])
+            self._refuse(self._deliveries(raws))
             answered.set()
 
         inbox = await self._bus.open_inbox(sink)
@@ -313,7 +347,7 @@ class PullLoop:
                 await answered.wait()
         finally:
             with anyio.CancelScope(shield=True):
-                await self._retire([inbox])
+                await self._retire([inbox], _ANSWER_AT_STOP)
 
     def _forget_inboxes(self) -> None:
         self._generation += 1

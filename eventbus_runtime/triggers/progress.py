@@ -72,8 +72,10 @@ class Progress:
         for delivery in list(self.deliveries):
             if delivery.overdue or not delivery.in_handler:
                 continue
-            if delivery.started + self._timeout > now:
-                self._timeout_timer = self._loop.call_at(delivery.started + self._timeout, self._on_timeout)
+            # One whose worker has not begun yet, behind a blocked event loop, gets its time from now on.
+            due = (delivery.started if delivery.task else now) + self._timeout
+            if due > now:
+                self._timeout_timer = self._loop.call_at(due, self._on_timeout)
                 break
             delivery.overdue = True
             self._overdue(delivery)

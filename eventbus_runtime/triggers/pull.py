@@ -66,16 +66,23 @@ Command: TypeAlias = Request | Ping | Renew | Attach | Fail
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How pull requests must look: ours, bounded by what the consumer allows. Seconds, messages; 0 is no bound."""
+    """How pull requests must look: ours, bounded by what the consumer allows.
+
+    Args:
+        expires, heartbeat: seconds.
+        max_batch: messages of one request, at most; 0 for no bound.
+        max_bytes: bytes of one request, at most; 0 for no bound.
+    """
 
     expires: float = 30.0
     heartbeat: float = 5.0
     max_batch: int = 0
+    max_bytes: int = 0
 
-    def within(self, *, max_expires: float, max_batch: int) -> Limits:
+    def within(self, *, max_expires: float, max_batch: int, max_bytes: int) -> Limits:
         """These limits, bounded by a consumer's (0: it has none). The server wants heartbeat <= expires / 2."""
         expires = min(self.expires, max_expires) if max_expires else self.expires
-        return Limits(expires, min(self.heartbeat, expires / 3), max_batch)
+        return Limits(expires, min(self.heartbeat, expires / 3), max_batch, max_bytes)
 
 
 class PullWindow:
@@ -129,6 +136,7 @@ class PullWindow:
     def disconnected(self) -> None:
         """A pull request belongs to one connection: all credit is void."""
         self.pulling = False
+        self._due.clear()
         self._forget()
 
     def stop(self) -> None:
@@ -146,9 +154,9 @@ class PullWindow:
         """
         admitted = min(len(sizes), max(0, self.capacity - self.running))
         self.running += admitted
-        self._heard = self._delivered_at = now
-        self._silences = 0
         if current:
+            self._heard = self._delivered_at = now
+            self._silences = 0
             self._delivered(slot, sizes)
         return admitted
 
@@ -169,10 +177,7 @@ class PullWindow:
             self._interrupt(Fail(f"the server refuses to let it pull: {status}"))
         elif answer is Answer.DELETED:
             self._interrupt(Attach("the consumer was deleted", pause=False))
-        elif answer is Answer.INTERRUPTED:
-            self._interrupt(Attach(f"the server says {status}", pause=True))
         else:
-            self._close(slot, token, status)
             self._interrupt(Attach(f"the server says {status}", pause=True))
 
     def tick(self, now: float) -> None:
@@ -194,7 +199,7 @@ class PullWindow:
         probed, doubted = self._probed, self._doubted
         self._probed, self._doubted = None, False
         heard = self._delivered_at if doubted else self._heard
-        if not answered or probed is None or not self.pulling or heard > probed:
+        if not answered or probed is None or not self.pulling or heard >= probed:
             return
         self._silences += 1
         if self._silences >= _SILENCES_BEFORE_LOOKING:
@@ -212,18 +217,17 @@ class PullWindow:
     def _requests(self) -> Iterator[Request]:
         # To refill only at half of the whole window would starve the quick behind the slow: with half of the slots in
         # long handlers, the other half would idle until credit is all gone.
-        free = self.free
-        if free >= 1 and self._credit <= free:
+        while (free := self.free) >= 1 and self._credit <= free:
             batch = min(free, self.limits.max_batch or free)
+            request = self._request(0, batch)
             self._credit += batch
-            yield self._request(0, batch)
+            self._asked[request.token] = batch
+            if len(self._asked) > _REMEMBERED:  # only a refusal needs it, and that comes at once
+                del self._asked[next(iter(self._asked))]
+            yield request
 
     def _request(self, slot: int, batch: int, max_bytes: int = 0) -> Request:
-        token = next(self._tokens)
-        self._asked[token] = batch
-        if len(self._asked) > _REMEMBERED:  # only a refusal needs it, and that comes at once
-            del self._asked[next(iter(self._asked))]
-        return Request(slot, token, batch, max_bytes, self.limits.expires, self.limits.heartbeat)
+        return Request(slot, next(self._tokens), batch, max_bytes, self.limits.expires, self.limits.heartbeat)
 
     def _delivered(self, slot: int, sizes: list[int]) -> None:
         self._credit = max(0, self._credit - len(sizes))
@@ -234,9 +238,10 @@ class PullWindow:
         self._credit = max(0, self._credit - owed)
 
     def _interrupt(self, command: Command) -> None:
+        if self.pulling:  # each open request gets a status of its own; the first says all
+            self._due.append(command)
         self.pulling = False
         self._forget()
-        self._due.append(command)
 
     def _forget(self) -> None:
         self._credit = 0

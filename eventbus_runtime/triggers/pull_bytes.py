@@ -11,9 +11,12 @@ from eventbus_runtime.triggers.status import Answer, Status
 
 @dataclass(slots=True)
 class _Account:
+    """What one request may still bring. `bound`: bytes that it asked for; 0 where it has no bound."""
+
+    token: str
     messages: int
     bytes: int
-    asked: int
+    bound: int
 
 
 class ByteWindow(PullWindow):
@@ -23,6 +26,10 @@ class ByteWindow(PullWindow):
     bytes are used up exactly closes without any status, so each inbox keeps the same account here. A message that is
     larger than an untouched request closes them all: it is then asked for alone and without a bound, once nothing else
     is in flight, since otherwise it would block the consumer for ever.
+
+    Args:
+        capacity, limits: see `PullWindow`.
+        max_bytes: bytes that may be unsettled at once.
     """
 
     slots = 4
@@ -58,32 +65,45 @@ class ByteWindow(PullWindow):
     def _requests(self) -> Iterator[Request]:
         if self.alone:
             if self.running == 0 and self.credit == 0:
-                self._accounts[0] = _Account(1, 0, 0)
-                yield self._request(0, 1)
+                yield self._open(0, 1, 0)
             return
         share = max(1, self.max_bytes // self.slots)
+        share = min(share, self.limits.max_bytes or share)
         batch = max(1, self.capacity // self.slots)
         for slot, account in enumerate(self._accounts):
             if account is None and self.free >= 1 and self.free_bytes >= share:
                 asked = min(self.free, batch, self.limits.max_batch or batch)
-                self._accounts[slot] = _Account(asked, share, share)
-                yield self._request(slot, asked, share)
+                yield self._open(slot, asked, share)
+
+    def _open(self, slot: int, batch: int, bound: int) -> Request:
+        request = self._request(slot, batch, bound)
+        self._accounts[slot] = _Account(request.token, batch, bound, bound)
+        return request
 
     def _delivered(self, slot: int, sizes: list[int]) -> None:
-        self.alone = False
         account = self._accounts[slot]
-        if account is not None:
-            account.messages -= len(sizes)
-            account.bytes -= sum(sizes)
-            if account.messages <= 0 or (account.asked and account.bytes <= 0):
-                self._accounts[slot] = None
+        if account is not None and not account.bound:
+            self.alone = False
+        self._count_off(slot, len(sizes), sum(sizes))
 
     def _close(self, slot: int, token: str, status: Status) -> None:
-        account, self._accounts[slot] = self._accounts[slot], None
-        self._asked.pop(token, None)
-        untouched = account is not None and account.bytes == account.asked > 0
-        if status.answer is Answer.TOO_BIG and untouched:
+        account = self._accounts[slot]
+        if account is None or account.token != token:  # all that it brought is here, and its slot may be in use again
+            return
+        left = account.bytes if status.pending_bytes is None else status.pending_bytes
+        if status.answer is Answer.TOO_BIG and left >= account.bound:
             self.alone = True
+        owed = account.messages if status.pending is None else status.pending
+        self._count_off(slot, owed, left)
+
+    def _count_off(self, slot: int, messages: int, size: int) -> None:
+        account = self._accounts[slot]
+        if account is None:
+            return
+        account.messages -= messages
+        account.bytes -= size
+        if account.messages <= 0 or account.bytes <= 0:
+            self._accounts[slot] = None
 
     def _forget(self) -> None:
         super()._forget()

@@ -1,8 +1,9 @@
 """What the server says on a pull request's inbox, in one table: header block in, `Status` out.
 
 The code decides; the text only where one code has several meanings. Texts are those of nats-server 2.9 to 2.15
-(`server/consumer.go`), NATS ADR-13 and ADR-37. A code or text that is not in the table closes its request, as a 408
-does: what a newer server adds must never stop a trigger.
+(`server/consumer.go`), NATS ADR-13 and ADR-37. What a newer server adds must never stop a trigger, nor make it ask in
+a hot loop: a code or text that is not in the table closes its request when it comes with counts, as a 408 does, and
+else refuses it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Answer(Enum):
     HEARTBEAT = auto()  # the pull is alive
     CLOSED = auto()  # this request is over; pull again
     TOO_BIG = auto()  # over, because the next message is above what is left of its max_bytes
-    REFUSED = auto()  # a limit of the consumer refuses the whole request
+    REFUSED = auto()  # a limit of the consumer, or a rule of a newer server, refuses the whole request
     INTERRUPTED = auto()  # the leader changes or shuts down: all requests are over
     NOBODY = auto()  # no consumer, no stream or no leader listens
     DELETED = auto()  # the consumer (or its stream) was deleted: all requests are over
@@ -69,27 +70,25 @@ class Status:
     def parse(cls, block: bytes | None) -> Status:
         """Read a header block such as `NATS/1.0 408 Request Timeout`; never raises, since it comes from outside."""
         line = (block or b"").partition(b"\r\n")[0].decode("utf-8", "replace")
-        _, _, said = line.partition(" ")
-        number, _, text = said.strip().partition(" ")
-        code = int(number) if number.isascii() and number.isdigit() else 0
+        number, *words = line.split()[1:] or [""]
+        text = " ".join(words)
+        code = int(number) if len(number) == 3 and number.isascii() and number.isdigit() else 0
         headers = Headers.parse(block)
-        return cls(
-            _answer(code, text),
-            code,
-            text.strip(),
-            _count(headers.get("Nats-Pending-Messages")),
-            _count(headers.get("Nats-Pending-Bytes")),
-        )
+        pending = _count(headers.get("Nats-Pending-Messages"))
+        answer = _answer(code, text)
+        if answer is None:
+            answer = Answer.REFUSED if code and pending is None else Answer.CLOSED
+        return cls(answer, code, text, pending, _count(headers.get("Nats-Pending-Bytes")))
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}".strip()
 
 
-def _answer(code: int, text: str) -> Answer:
+def _answer(code: int, text: str) -> Answer | None:
     if code == 409:
         said = text.casefold()
-        return next((answer for start, answer in _CONFLICTS if said.startswith(start)), Answer.CLOSED)
-    return _BY_CODE.get(code, Answer.CLOSED)
+        return next((answer for start, answer in _CONFLICTS if said.startswith(start)), None)
+    return _BY_CODE.get(code)
 
 
 def _count(text: str | None) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeAlias
 
 import anyio
@@ -35,6 +36,7 @@ last. The argument: the stream sequence from which a lost consumer goes on; None
 
 _CANCEL_TAKES = 2.0
 _CLOSE_TAKES = 3.0
+_FLUSH_TAKES = 2.0
 
 
 class SubscribeTrigger:
@@ -80,7 +82,6 @@ class SubscribeTrigger:
         self._refused: list[Raw] | None = None
         self._prepared = False
         self._floor: int | None = None
-        self._first = b""
 
     async def run(self) -> None:
         """See `triggers.base.Trigger.run`."""
@@ -94,7 +95,7 @@ class SubscribeTrigger:
         else:
             self._window = ByteWindow(config.max_in_flight, config.max_bytes, self._limits)
         self._progress = Progress(config.timeout, self._beat, self._overdue)
-        self._loop = PullLoop(
+        self._loop = loop = PullLoop(
             self._bus,
             self._window,
             self._limits,
@@ -106,20 +107,24 @@ class SubscribeTrigger:
             warn=self._warn,
         )
         self._refused = None
-        unlisten = self._bus.listen(self._loop)
+        unlisten = self._bus.listen(loop)
         failure: TriggerError | TopologyError | None = None
         try:
             async with anyio.create_task_group() as work:
-                self._pool = WorkerPool(work, self._handle, lambda: Slot(self.name, self._pipeline.name))
+                slot = partial(Slot, self.name, self._pipeline.name)
+                self._pool = WorkerPool(work, self._handle, slot, self._drained.ring)
                 try:
-                    await self._loop.run()
-                except (TriggerError, TopologyError) as error:
-                    failure = error
-                    self._loop.stop()
-                await self._drain(self._loop)
+                    failure = await self._pull(loop)
+                    await self._drain(loop)
+                except BaseException:
+                    loop.abort()  # the workers end now: what still comes is handed back
+                    raise
+                # What is left are handlers that settled by hand and work on, or that ignore their cancellation.
+                work.cancel_scope.cancel()
         finally:
             with anyio.move_on_after(_CLOSE_TAKES, shield=True):
-                await self._loop.close()
+                await loop.close()
+            self._hand_back()
             unlisten()
             self._progress.close()
             self._loop = None
@@ -190,7 +195,6 @@ class SubscribeTrigger:
             )
         self._floor = consumer.ack_floor
         self._settler.consumer = consumer
-        self._first = f"$JS.ACK.{consumer.stream}.{consumer.name}.1.".encode()
         self._progress.set_window(min(consumer.backoff or (consumer.ack_wait,)))
         return consumer
 
@@ -199,9 +203,6 @@ class SubscribeTrigger:
         starting = []
         unseen: list[Frame] = []
         for raw, size in zip(raws, sizes, strict=False):
-            if not raw[1].startswith(self._first) and not self._is_redelivery(raw):
-                self._loop_freed(size)
-                continue
             if self._matches is not None and not self._matches(Message(raw)):
                 unseen.append(Frame(raw[1].decode(), keep_until=FOREVER))
                 self._loop_freed(size)
@@ -215,22 +216,16 @@ class SubscribeTrigger:
         self._pool.submit(starting)
         self.counters.in_flight = self._window.running
 
-    def _is_redelivery(self, raw: Raw) -> bool:
-        """Count one that is not plainly the first; False for what is no delivery at all (anyone may publish to an
-        inbox)."""
-        try:
-            token = AckToken.parse(raw[1].decode())
-        except ValueError:
-            self._warn(f"something that is no delivery came to its inbox, with reply subject {raw[1]!r}; ignored")
-            return False
-        self.counters.redelivered += token.delivery_count > 1
-        return True
-
     def _refuse(self, raws: list[Raw]) -> None:
         if self._refused is None:
             self._bus.send([Frame(raw[1].decode(), NAK) for raw in raws])
         else:
             self._refused.extend(raws)
+
+    def _hand_back(self) -> None:
+        """Nak what came too late, in sequence order."""
+        late, self._refused = self._refused or [], None
+        self._refuse(sorted(late, key=lambda raw: AckToken.parse(raw[1].decode()).sequence))
 
     async def _handle(self, delivery: ActiveDelivery) -> None:
         """What a worker does with one delivery."""
@@ -251,9 +246,9 @@ class SubscribeTrigger:
         except asyncio.CancelledError:
             if delivery.claim():
                 await self._settler.settle(delivery, Failure("cancelled", "stopped before it was done"))
-            if not delivery.cancelled:
+            if not delivery.cancelled or delivery.task is None:
                 raise
-            uncancel()
+            await uncancel(delivery.task)
 
     async def _handled_by_hand(self, delivery: ActiveDelivery, outcome: Outcome) -> Outcome | None:
         """The outcome that is still to be settled here; None where the user has settled, or will."""
@@ -289,7 +284,7 @@ class SubscribeTrigger:
     def _done(self, delivery: ActiveDelivery) -> None:
         self._progress.end(delivery)
         self._loop_freed(delivery.size)
-        if self._stop_at is not None and not self._progress.deliveries:
+        if not self._progress.deliveries:
             self._drained.ring()
 
     def _loop_freed(self, size: int) -> None:
@@ -297,29 +292,41 @@ class SubscribeTrigger:
             self._loop.freed(size)
             self.counters.in_flight = self._window.running
 
+    @staticmethod
+    async def _pull(loop: PullLoop) -> TriggerError | TopologyError | None:
+        """Pull until the stop, or until it can't work; what is running then is drained all the same."""
+        try:
+            await loop.run()
+        except (TriggerError, TopologyError) as error:
+            loop.stop()
+            return error
+        return None
+
     async def _drain(self, loop: PullLoop) -> None:
         """The stop order from its second step on (DESIGN section 6): what is under way still starts; what comes too
         late is handed back in sequence order; what runs gets its time, and is then cancelled and handed back."""
         now = asyncio.get_running_loop().time
-        if self._stop_at is None:
-            self._stop_at = now() + self._shutdown_timeout
+        by_itself = now() + self._shutdown_timeout
+
+        def end() -> float:
+            return by_itself if self._stop_at is None else self._stop_at
+
         self._refused = []
         await loop.close()
-        late = sorted(self._refused, key=lambda raw: AckToken.parse(raw[1].decode()).sequence)
-        self._bus.send([Frame(raw[1].decode(), NAK) for raw in late])
-        while self._progress.deliveries and now() < self._stop_at:
-            await self._drained.wait(self._stop_at)
+        self._hand_back()
+        self._pool.close()
+        while (self._progress.deliveries or self._pool.workers) and now() < end():
+            await self._drained.wait(end())
         for delivery in list(self._progress.deliveries):
             self.cancelled += 1
             await self._end(delivery)
         until = now() + _CANCEL_TAKES
         while self._progress.deliveries and now() < until:
             await self._drained.wait(until)
-        for delivery in list(self._progress.deliveries):  # its handler does not let itself be cancelled
-            delivery.claim()
-            self._settler.leave(delivery, Failure("cancelled", "its handler ignores that it was cancelled"))
-        self._pool.close()
-        await self._bus.ping()
+        for delivery in list(self._progress.deliveries):
+            if delivery.claim():
+                self._settler.leave(delivery, Failure("cancelled", "its handler ignores that it was cancelled"))
+        await self._bus.ping(_FLUSH_TAKES)
 
     async def _end(self, delivery: ActiveDelivery) -> None:
         """The time is over for this one."""

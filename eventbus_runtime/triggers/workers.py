@@ -23,12 +23,19 @@ class WorkerPool:
         group: the task group that workers live in.
         handle: runs and settles one delivery; must not raise but to stop the trigger.
         slot: makes a worker's slot for log lines.
+        ended: called when a worker has ended.
     """
 
     def __init__(
-        self, group: TaskGroup, handle: Callable[[ActiveDelivery], Awaitable[None]], slot: Callable[[], Slot]
+        self,
+        group: TaskGroup,
+        handle: Callable[[ActiveDelivery], Awaitable[None]],
+        slot: Callable[[], Slot],
+        ended: Callable[[], None],
     ) -> None:
-        self._group, self._handle, self._slot = group, handle, slot
+        self._group, self._handle, self._slot, self._ended = group, handle, slot, ended
+        self.workers = 0
+        """How many there are, idle ones included."""
         self._context = copy_context()
         self._loop = asyncio.get_running_loop()
         self._queue: deque[ActiveDelivery] = deque()
@@ -39,20 +46,34 @@ class WorkerPool:
         """Start these at once."""
         for delivery in deliveries:
             self._queue.append(delivery)
-            if self._idle:
-                self._idle.popleft().set_result(None)
-            else:
+            if not self._wake():
                 self._spawn()
 
     def close(self) -> None:
         """End the workers, each when it has nothing to do."""
         self._closed = True
+        while self._wake():
+            pass
+
+    def _wake(self) -> bool:
         while self._idle:
-            self._idle.popleft().set_result(None)
+            waiter = self._idle.popleft()
+            if not waiter.done():  # it may have been cancelled in this turn
+                waiter.set_result(None)
+                return True
+        return False
 
     def _spawn(self) -> None:
         context: Context = self._context.copy()
-        context.run(self._group.start_soon, self._work)
+        context.run(self._group.start_soon, self._run)
+        self.workers += 1
+
+    async def _run(self) -> None:
+        try:
+            await self._work()
+        finally:
+            self.workers -= 1
+            self._ended()
 
     async def _work(self) -> None:
         slot = self._slot()

@@ -32,6 +32,9 @@ QUICK = Limits(expires=3.0, heartbeat=0.3)
 SOON = RetryConfig(delays=(0.05,), jitter=0.0)
 """Retries that a test need not wait for."""
 
+PULLS_AND_ACKS = ("$JS.API.CONSUMER.MSG.NEXT.>", "$JS.ACK.>")
+"""What an observer must see to count deliveries. Who listens there answers for a consumer that is missing: no 503."""
+
 STUBBORN = RetryConfig(delays=(3600.0,), jitter=0.0)
 """Retries that no test lives to see."""
 
@@ -56,6 +59,7 @@ class Seen(NamedTuple):
 
     subject: str
     payload: bytes
+    reply: str = ""
 
 
 class Observer:
@@ -101,22 +105,38 @@ class Observer:
     def settlements(self) -> dict[str, list[bytes]]:
         """By ack token: what was said, progress left out."""
         said: dict[str, list[bytes]] = {}
-        for subject, payload in self.seen:
+        for subject, payload, _ in self.seen:
             if subject.startswith("$JS.ACK.") and payload != b"+WPI":
                 said.setdefault(subject, []).append(payload)
         return said
 
     def progress(self) -> list[int]:
         """Stream sequences for which progress was told, in order."""
-        return [sequence_of(subject) for subject, payload in self.seen if payload == b"+WPI"]
+        return [sequence_of(subject) for subject, payload, _ in self.seen if payload == b"+WPI"]
+
+    def most_owed(self) -> int:
+        """The most deliveries that were asked for and not yet settled, at any time. Only where no request expires."""
+        owed = most = 0
+        for subject, payload, _ in self.seen:
+            if not subject.startswith("$JS.ACK."):
+                owed += int(json.loads(payload)["batch"])
+            elif payload != b"+WPI":
+                owed -= 1
+            most = max(most, owed)
+        return most
 
     async def _read(self) -> None:
         while line := await self._reader.readline():
             words = line.split()
             if words[0] in (b"MSG", b"HMSG"):
                 body = await self._reader.readexactly(int(words[-1]) + 2)
-                head = int(words[-2]) if words[0] == b"HMSG" else 0
-                self.seen.append(Seen(words[1].decode("utf-8", "surrogateescape"), body[head:-2]))
+                subject, reply, head = words[1], b"", 0
+                if words[0] == b"HMSG":
+                    head = int(words[-2])
+                    del words[-2]
+                if len(words) == 5:
+                    reply = words[3]
+                self.seen.append(Seen(subject.decode("utf-8", "surrogateescape"), body[head:-2], reply.decode()))
             elif words[0] == b"PONG":
                 self._ready.set()
             elif words[0] == b"PING":
@@ -221,16 +241,22 @@ class Live:
         return ConsumerInfo.parse(await self.outside.api("CONSUMER.INFO.S.c"))
 
     async def drained(self) -> bool:
-        """Whether the server has nothing more for it, and waits for no settlement."""
+        """Whether the server has delivered all that the stream holds, and waits for no settlement."""
         try:
-            info = await self.info()
+            last = (await self.outside.api("STREAM.INFO.S"))["state"]["last_seq"]
+            consumer = await self.outside.api("CONSUMER.INFO.S.c")
         except BusError:
             return False
-        return info.num_pending == 0 and info.num_ack_pending == 0
+        return bool(consumer["delivered"]["stream_seq"] >= last > 0 == consumer["num_ack_pending"])
 
     async def redelivered(self) -> int:
         """How many messages the server counts as redelivered and not yet settled."""
         return int((await self.outside.api("CONSUMER.INFO.S.c"))["num_redelivered"])
+
+    async def shown_to(self, observer: Observer) -> None:
+        """Return once the observer has seen all that the trigger has said so far."""
+        await self.bus.ping()
+        await observer.flush()
 
     def is_running(self) -> bool:
         return self.trigger.state is State.RUNNING
@@ -318,6 +344,8 @@ async def running(
         config: see `make_trigger`.
     """
     facts: list[Fact] = []
+    raised: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
     async with AsyncExitStack() as stack:
         outside = await stack.enter_async_context(connected(server.url, name="outside"))
         if make:
@@ -328,14 +356,13 @@ async def running(
         async with anyio.create_task_group() as group:
             group.start_soon(live.run)
             if wait:
-                await until(live.is_running)
+                await until(lambda: live.is_running() or live.ended.is_set())
+                if live.error is not None:
+                    raise live.error
             try:
                 yield live
             except BaseException:
                 group.cancel_scope.cancel()
                 raise
             await live.stop()
-
-
-def read_json(payload: bytes) -> Any:
-    return json.loads(payload)
+    assert raised == [], "a callback on the event loop, such as an inbox's sink, must not raise"

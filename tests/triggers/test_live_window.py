@@ -10,7 +10,8 @@ import pytest
 
 from eventbus_runtime.message import Message
 from eventbus_runtime.testing.server import NatsServer
-from tests.triggers.live import Live, Observer, Proxy, make_trigger, running, until
+from eventbus_runtime.triggers.pull import Limits
+from tests.triggers.live import PULLS_AND_ACKS, Observer, Proxy, connected, make_trigger, running, until
 
 
 class Crowd:
@@ -39,18 +40,19 @@ async def test_the_server_never_counts_more_than_max_in_flight_even_when_handler
 
     async with running(server, handler, consumer={"ack_wait": 2.0}, max_in_flight=2) as live:
         await live.publish_many(5)
-        most = 0
+        most = before = 0
 
         async def done() -> bool:
-            nonlocal most
+            nonlocal most, before
             info = await live.info()
-            most = max(most, info.num_ack_pending)
+            # The server works off acks and requests in two queues: for an instant it may see ours in the wrong order.
+            most, before = max(most, min(before, info.num_ack_pending)), info.num_ack_pending
             return info.num_pending == 0 and info.num_ack_pending == 0
 
         await until(done, within=20)
         assert most == 2
         assert crowd.most == 2
-        assert crowd.handled == {sequence: 1 for sequence in range(1, 6)}
+        assert crowd.handled == dict.fromkeys(range(1, 6), 1)
         assert live.trigger.counters.redelivered == 0
 
 
@@ -83,31 +85,23 @@ async def test_a_blocked_event_loop_looks_like_silence_and_changes_nothing(serve
     crowd = Crowd()
 
     async def handler(message: Message) -> None:
-        await crowd.stay(message, 0.05)
+        await crowd.stay(message, 0.02)
 
-    async with running(server, handler, max_in_flight=10) as live:
-        most = await _most_at_the_server_during(live, lambda: time.sleep(2.0), crowd)
-        assert most <= 10
+    limits = Limits(expires=30.0, heartbeat=0.3)
+    async with (
+        Observer(server.url, *PULLS_AND_ACKS) as observer,
+        running(server, handler, max_in_flight=10, limits=limits) as live,
+    ):
+        await live.publish_many(100)
+        await until(lambda: len(crowd.handled) >= 20)
+        time.sleep(2.0)
+        await live.publish_many(100)
+        await until(lambda: len(crowd.handled) == 200)
+        await live.shown_to(observer)
         assert crowd.most == 10
+        assert observer.most_owed() == 10
         assert live.trigger.counters.pull_restarts == 0
         assert set(crowd.handled.values()) == {1}
-
-
-async def _most_at_the_server_during(live: Live, event: object, crowd: Crowd) -> int:
-    assert callable(event)
-    most = 0
-    await live.publish_many(100)
-    await until(lambda: len(crowd.handled) >= 20)
-    event()
-    await live.publish_many(100)
-
-    async def done() -> bool:
-        nonlocal most
-        most = max(most, (await live.info()).num_ack_pending)
-        return len(crowd.handled) == 200
-
-    await until(done)
-    return most
 
 
 async def test_a_connection_cut_for_a_moment_never_makes_it_hold_more_than_its_window(server: NatsServer) -> None:
@@ -133,33 +127,19 @@ async def test_a_connection_cut_for_a_moment_never_makes_it_hold_more_than_its_w
 
 
 async def test_what_is_asked_for_never_exceeds_the_window_as_counted_from_outside(server: NatsServer) -> None:
-    """Credit: the sum of all batches asked for is at most what was delivered plus one window."""
+    """Credit: the sum of all batches asked for is at most what was settled plus one window."""
     crowd = Crowd()
 
     async def handler(message: Message) -> None:
         await crowd.stay(message, 0.001)
 
-    async with (
-        Observer(server.url, "$JS.API.CONSUMER.MSG.NEXT.>", "$JS.ACK.>") as observer,
-        running(server, handler, max_in_flight=16) as live,
-    ):
+    async with Observer(server.url, *PULLS_AND_ACKS) as observer, running(server, handler, max_in_flight=16) as live:
         await live.publish_many(500)
         await until(lambda: len(crowd.handled) == 500)
-        await observer.flush()
-        asked = settled = 0
-        for subject, payload in observer.seen:
-            if subject.startswith("$JS.ACK."):
-                settled += 1
-            else:
-                asked += _batch(payload)
-            assert asked - settled <= 16
-        assert settled == 500
-
-
-def _batch(payload: bytes) -> int:
-    import json
-
-    return int(json.loads(payload)["batch"])
+        await until(live.drained)
+        await live.shown_to(observer)
+        assert observer.most_owed() == 16
+        assert list(observer.settlements().values()) == [[b""]] * 500
 
 
 async def test_it_refuses_a_second_run_and_goes_on_with_the_first(server: NatsServer) -> None:
@@ -181,8 +161,6 @@ async def test_a_stop_before_the_start_makes_the_start_a_stopped_one(server: Nat
 
     async def handler(message: Message) -> None:
         pass
-
-    from tests.triggers.live import connected
 
     async with connected(server.url) as bus:
         trigger = make_trigger(bus, handler, [])
