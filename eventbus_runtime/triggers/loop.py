@@ -294,7 +294,7 @@ class PullLoop:
     def _perform(self) -> None:
         """Send what the window asks for now; leave to `_pull` what takes an await."""
         frames = []
-        for command in self._window.commands():
+        for command in self._window.commands(self._loop.time()):
             if isinstance(command, Request):
                 frames.append(self._frame(command))
             else:

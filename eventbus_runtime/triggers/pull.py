@@ -182,9 +182,8 @@ class PullWindow:
 
     def tick(self, now: float) -> None:
         """Time went by. Two missed heartbeats are a silence; before it is believed, the server is asked."""
-        if not self.pulling or self.credit == 0:
-            self._heard = now
-        elif self._probed is None and now - self._heard > 2 * self.limits.heartbeat:
+        silent = now - self._heard > 2 * self.limits.heartbeat
+        if silent and self.pulling and self.credit and self._probed is None:
             self._probed = now
             self._due.append(Ping())
 
@@ -207,10 +206,12 @@ class PullWindow:
         else:
             self._interrupt(Renew())
 
-    def commands(self) -> list[Command]:
+    def commands(self, now: float) -> list[Command]:
         """What to do now, in order. Each command is returned once."""
         due, self._due = self._due, []
         if self.pulling:
+            if self.credit == 0:  # no request is open, so the heartbeat clock stands still
+                self._heard = now
             due.extend(self._requests())
         return due
 

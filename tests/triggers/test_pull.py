@@ -12,16 +12,16 @@ from tests.triggers.windows import LIMITS, requests, started, status
 
 def test_it_asks_for_nothing_before_it_is_resumed() -> None:
     window = PullWindow(10)
-    assert window.commands() == []
+    assert window.commands(0.0) == []
     assert window.credit == 0
 
 
 def test_the_first_request_asks_for_the_whole_capacity() -> None:
     window = PullWindow(10, LIMITS)
     window.resume(0.0)
-    assert window.commands() == [Request(0, "1", 10, 0, 30.0, 5.0)]
+    assert window.commands(0.0) == [Request(0, "1", 10, 0, 30.0, 5.0)]
     assert (window.credit, window.free) == (10, 0)
-    assert window.commands() == []
+    assert window.commands(0.0) == []
 
 
 def test_a_delivery_is_running_and_no_longer_credit() -> None:
@@ -121,13 +121,13 @@ def test_what_ends_all_requests_has_the_consumer_looked_at_once(text: str, pause
     window.freed(1)
     window.status(0, token, status(text), 1.0)
     window.status(0, "2", status(text), 1.0)  # each open request gets one
-    (command,) = window.commands()
+    (command,) = window.commands(0.0)
     assert isinstance(command, Attach)
     assert command.pause is pause
     assert text in command.reason or "deleted" in command.reason
     assert (window.credit, window.pulling) == (0, False)
     window.status(0, "3", status(text), 1.0)
-    assert window.commands() == []
+    assert window.commands(0.0) == []
     window.resume(2.0)
     assert [one.batch for one in requests(window)] == [10]
 
@@ -138,7 +138,7 @@ def test_what_comes_between_an_interruption_and_its_attach_starts_while_there_is
     assert window.admit(0, [0] * 4, 1.0) == 3
     assert (window.running, window.credit) == (3, 0)
     window.resume(2.0)
-    assert [type(command) for command in window.commands()] == [Attach]
+    assert [type(command) for command in window.commands(0.0)] == [Attach]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_what_comes_between_an_interruption_and_its_attach_starts_while_there_is
 def test_what_can_never_work_fails_the_trigger_with_the_servers_words(text: str) -> None:
     window, token = started()
     window.status(0, token, status(text), 1.0)
-    (command,) = window.commands()
+    (command,) = window.commands(0.0)
     assert isinstance(command, Fail)
     assert text in command.reason
 
@@ -156,7 +156,7 @@ def test_an_unknown_answer_without_counts_pauses_and_never_stops_the_trigger() -
     """Asking again at once would be a hot loop, if a newer server refuses what we ask by a text that we don't know."""
     window, token = started()
     window.status(0, token, status("409 Something Of A Newer Server"), 1.0)
-    (command,) = window.commands()
+    (command,) = window.commands(0.0)
     assert isinstance(command, Attach)
     assert command.pause
 
@@ -168,11 +168,11 @@ def test_after_stop_nothing_is_asked_for_and_open_credit_still_counts() -> None:
     window.freed(4)
     window.tick(500.0)
     window.doubt(500.0)
-    assert (window.credit, window.commands()) == (6, [])
+    assert (window.credit, window.commands(0.0)) == (6, [])
     window.status(0, token, status("408 Request Timeout", messages=6), 1.0)
-    assert (window.credit, window.commands()) == (0, [])
+    assert (window.credit, window.commands(0.0)) == (0, [])
     window.resume(2.0)
-    assert (window.pulling, window.commands()) == (False, [])
+    assert (window.pulling, window.commands(0.0)) == (False, [])
 
 
 @pytest.mark.parametrize("text", ["409 Leadership Change", "400 Bad Request", "409 Consumer Deleted", "503"])
@@ -180,7 +180,7 @@ def test_after_stop_the_servers_farewell_only_ends_the_credit(text: str) -> None
     window, token = started()
     window.stop()
     window.status(0, token, status(text), 1.0)
-    assert (window.credit, window.commands()) == (0, [])
+    assert (window.credit, window.commands(0.0)) == (0, [])
 
 
 def test_what_was_asked_before_a_break_is_no_longer_given_back() -> None:

@@ -25,7 +25,7 @@ def started(capacity: int = 40, max_bytes: int = 400, limits: Limits | None = No
 
 
 def requests(window: ByteWindow) -> list[Request]:
-    commands = window.commands()
+    commands = window.commands(0.0)
     asked = [command for command in commands if isinstance(command, Request)]
     assert len(asked) == len(commands), commands
     return asked
@@ -205,9 +205,9 @@ def test_only_what_may_start_counts_as_running_bytes() -> None:
 def test_silence_renews_all_four_inboxes() -> None:
     window, _ = started()
     window.tick(11.0)
-    assert window.commands() == [Ping()]
+    assert window.commands(0.0) == [Ping()]
     window.pong(True)
-    assert window.commands() == [Renew()]
+    assert window.commands(0.0) == [Renew()]
     window.resume(12.0)
     assert len(asked(window)) == 4
 
@@ -217,7 +217,7 @@ def test_a_refusal_of_one_request_gives_up_all() -> None:
     refusal = Status.parse(b"NATS/1.0 409 Exceeded MaxRequestMaxBytes of 50\r\n\r\n")
     for one in open_:
         window.status(one.slot, one.token, refusal, 1.0)
-    (command,) = window.commands()
+    (command,) = window.commands(0.0)
     assert isinstance(command, Attach)
     assert (window.credit, window.free_bytes) == (0, 400)
 

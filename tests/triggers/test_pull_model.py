@@ -122,7 +122,7 @@ class WindowMachine(RuleBasedStateMachine):
 
     @rule()
     def perform(self) -> None:
-        for command in self.window.commands():
+        for command in self.window.commands(self.now):
             if isinstance(command, Request):
                 assert not self.stopped, "a request after stop"
                 assert command.batch >= 1

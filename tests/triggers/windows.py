@@ -21,8 +21,8 @@ def started(capacity: int = 10, limits: Limits = LIMITS) -> tuple[PullWindow, st
     return window, request.token
 
 
-def requests(window: PullWindow) -> list[Request]:
-    commands = window.commands()
+def requests(window: PullWindow, now: float = 0.0) -> list[Request]:
+    commands = window.commands(now)
     asked = [command for command in commands if isinstance(command, Request)]
     assert len(asked) == len(commands), commands
     return asked
