@@ -41,7 +41,7 @@ class DeliveryFailed(NamedTuple):
         reason: short and stable: `error`, `timeout`, `undecodable`, `retry`, `rejected`, `exhausted`, `cancelled`,
             `dead_letter_unconfirmed`.
         text: one line for people, with the innermost user frame where there is one.
-        settlement: `nak`, `term`, `dead_letter` or `left`.
+        settlement: `nak`, `term`, `dead_letter`, `left` (no word to the server), or `settled` (by hand, before).
         delay: seconds until the redelivery, when settled by `nak`.
         error: the exception, where there is one.
         stuck: its retry schedule is used up and there is no dead letter, so that it goes on for ever.

@@ -21,6 +21,7 @@ from eventbus_runtime.config.loader import Loaded, load
 from eventbus_runtime.counters import BusCounters, TriggerCounters
 from eventbus_runtime.errors import BusError, ConfigError, EventbusError, Problem, TopologyError, TriggerError
 from eventbus_runtime.events import Fact, Listener, State, StateChanged, Warned
+from eventbus_runtime.frames import describe
 from eventbus_runtime.observability.logging import LogListener, get_logger
 from eventbus_runtime.pipelines.binding import bindable
 from eventbus_runtime.pipelines.pipeline import bind, bind_background
@@ -29,7 +30,6 @@ from eventbus_runtime.pipelines.resources import Resources
 from eventbus_runtime.provisioning.prepare import Topology
 from eventbus_runtime.supervisor import Supervisor
 from eventbus_runtime.triggers.backoff import Backoff
-from eventbus_runtime.triggers.handling import one_line
 from eventbus_runtime.triggers.subscribe import SubscribeTrigger
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ class Runtime:
                 listener.on_fact(fact)
             except Exception as error:  # noqa: BLE001 - a user's listener must not end a delivery
                 if not isinstance(fact, Warned):
-                    self._tell(Warned(type(listener).__name__, f"this listener raised {one_line(error)}", {}))
+                    self._tell(Warned(type(listener).__name__, f"this listener raised {describe(error)}", {}))
 
     def status(self) -> dict[str, Any]:
         """See `counters.RuntimeView`."""

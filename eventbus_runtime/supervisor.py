@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 from eventbus_runtime.errors import TopologyError, TriggerError
 from eventbus_runtime.events import State, Tell, Warned
+from eventbus_runtime.frames import located
 from eventbus_runtime.triggers.backoff import Backoff
 from eventbus_runtime.triggers.base import Trigger
-from eventbus_runtime.triggers.handling import one_line
 
 
 class RestartBudget:
@@ -82,7 +82,7 @@ class Supervisor:
                 raise
             except BaseException as error:  # noqa: BLE001 - a crash is what we are here for, whatever its class
                 used_up, delay = budget.crashed(started, loop.time())
-                reason = f"it crashed: {one_line(innermost(error))}; started again in {delay:.1f} s"
+                reason = f"it crashed: {located(innermost(error))}; started again in {delay:.1f} s"
                 self._tell(Warned(trigger.name, reason, {"exc_info": error}))
                 trigger.counters.restarts += 1
                 trigger.set_state(State.FAILED if used_up else State.BACKING_OFF, reason)
@@ -101,7 +101,7 @@ class Supervisor:
                 await start()
             except Exception as error:  # noqa: BLE001 - the user's function may raise anything
                 _, delay = budget.crashed(started, loop.time())
-                text = f"background function crashed: {one_line(error)}; started again in {delay:.1f} s"
+                text = f"background function crashed: {located(error)}; started again in {delay:.1f} s"
                 self._tell(Warned(name, text, {"exc_info": error}))
                 await self._pause(delay)
             else:

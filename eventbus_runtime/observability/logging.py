@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, TypeAlias
 from eventbus_runtime.context import current
 from eventbus_runtime.errors import DecodeError
 from eventbus_runtime.events import DeliveryFailed, Ensured, Fact, State, StateChanged, Warned
-from eventbus_runtime.observability.frames import describe, innermost_user_frame, one_line
+from eventbus_runtime.frames import describe, one_line
 from eventbus_runtime.pipelines.outcome import Reject, Retry
 
 # structlog imports rich wherever it is installed, and we never use it in logs: a quarter of the time to the first
@@ -245,7 +245,7 @@ def _ends(fact: DeliveryFailed) -> bool:
 
 
 def _level(fact: DeliveryFailed) -> int:
-    if _ends(fact):
+    if _ends(fact) or fact.reason == "dead_letter_unconfirmed":
         return logging.ERROR
     return logging.INFO if fact.reason in ("retry", "cancelled") else logging.WARNING
 
@@ -264,12 +264,6 @@ def _failure_fields(fact: DeliveryFailed) -> dict[str, Any]:
         "error": one_line(fact.text),
         "settlement": fact.settlement,
     }
-    if fact.error is not None:
-        fields["error"] = fields["error"] or describe(fact.error)
-        # A payload that does not decode is found by our code; its frames would only mislead.
-        frame = "" if isinstance(fact.error, DecodeError) else innermost_user_frame(fact.error)
-        if frame and frame not in fact.text:
-            fields["error"] += f" ({frame})"
     if fact.delay is not None:
         fields["delay"] = round(fact.delay, 3)
     if fact.stuck:

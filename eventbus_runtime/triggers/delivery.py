@@ -12,7 +12,7 @@ from eventbus_runtime.buses.info import ConsumerInfo
 from eventbus_runtime.config.model import TriggerConfig
 from eventbus_runtime.counters import TriggerCounters
 from eventbus_runtime.errors import BusUnavailableError, EventbusError, PayloadTooLargeError
-from eventbus_runtime.events import DeliveryFailed, Tell, Warned
+from eventbus_runtime.events import DeliveryFailed, Tell
 from eventbus_runtime.message import Message, Raw
 from eventbus_runtime.pipelines.encoding import encode
 from eventbus_runtime.pipelines.outcome import Publish
@@ -206,8 +206,8 @@ class Settler:
             if isinstance(outcome, Success) and outcome.publishes:
                 outcome = await self.publish(delivery, outcome)
             settlement = decide(outcome, delivery.attempt, self._policy, random.random)
-            if isinstance(settlement, DeadLetter):
-                settlement = await self._dead_letter(delivery, outcome, settlement)
+            if isinstance(settlement, DeadLetter) and isinstance(outcome, Failure):
+                outcome, settlement = await self._dead_letter(delivery, outcome, settlement)
         except asyncio.CancelledError:
             self._nak(delivery, Failure("cancelled", "stopped before its publishes were confirmed"), Nak(0.0))
             raise
@@ -275,9 +275,10 @@ class Settler:
         assert isinstance(outcome, Failure)
         self.fail(delivery, outcome, kind, reason=settlement.reason)
 
-    async def _dead_letter(self, delivery: ActiveDelivery, outcome: Outcome, settlement: DeadLetter) -> Settlement:
-        """Publish the dead letter; what is to be done then: the settlement itself when it is confirmed, else a nak."""
-        assert isinstance(outcome, Failure)
+    async def _dead_letter(
+        self, delivery: ActiveDelivery, outcome: Failure, settlement: DeadLetter
+    ) -> tuple[Failure, Settlement]:
+        """Publish the dead letter, and say what is to be settled then: as decided where it is confirmed, else a nak."""
         letter = dead_letter.build(delivery.message, settlement.reason, outcome.text)
         for candidate in (letter, dead_letter.without_error(letter)):
             try:
@@ -285,19 +286,16 @@ class Settler:
             except PayloadTooLargeError:
                 continue
             except (EventbusError, ValueError) as error:
-                text = f"the dead letter was not confirmed ({error}); the message stays"
-                self._tell(Warned(self.trigger, text, {"sequence": delivery.message.sequence}))
-                return settlement.fallback
-            return settlement
+                return _unconfirmed(outcome, f"the dead letter was not confirmed: {error}"), settlement.fallback
+            return outcome, settlement
+        text = "it is too large for the dead-letter subject; a reference is dead-lettered, the message stays"
         if letter.id not in self._referenced:
-            text = "too large for the dead-letter subject: only a reference is dead-lettered, the message stays"
-            self._tell(Warned(self.trigger, text, {"sequence": delivery.message.sequence}))
             try:
                 await self._publish_dead(dead_letter.reference(letter))
                 self._referenced.add(letter.id)
             except (EventbusError, ValueError) as error:
-                self._tell(Warned(self.trigger, f"the reference was not stored either: {error}", {}))
-        return Nak(settlement.fallback.delay, stuck=True)
+                text = f"it is too large for the dead-letter subject, and a reference to it was not confirmed: {error}"
+        return _unconfirmed(outcome, text), Nak(settlement.fallback.delay, stuck=True)
 
     async def _publish_dead(self, letter: dead_letter.DeadLetter) -> None:
         assert self._config.dead_letter is not None
@@ -355,3 +353,9 @@ class Settler:
                 stuck,
             )
         )
+
+
+def _unconfirmed(outcome: Failure, text: str) -> Failure:
+    return Failure(
+        "dead_letter_unconfirmed", f"{text}; it failed by {outcome.text or outcome.reason}", error=outcome.error
+    )

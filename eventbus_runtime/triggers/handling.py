@@ -9,6 +9,7 @@ from contextlib import suppress
 import anyio
 
 from eventbus_runtime.errors import DecodeError
+from eventbus_runtime.frames import located
 from eventbus_runtime.pipelines.base import Pipeline
 from eventbus_runtime.pipelines.outcome import Reject, Retry
 from eventbus_runtime.triggers.delivery import ActiveDelivery
@@ -39,7 +40,7 @@ async def outcome_of(pipeline: Pipeline, delivery: ActiveDelivery) -> Outcome:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001 - whatever it is, it fails its message alone, and that is not lost
-        outcome = Failure("error", one_line(error), error=error)
+        outcome = Failure("error", located(error), error=error)
     if delivery.task is not None and delivery.task.cancelling():
         await uncancel(delivery.task)
     interrupted = delivery.overdue or delivery.cancelled
@@ -49,15 +50,6 @@ async def outcome_of(pipeline: Pipeline, delivery: ActiveDelivery) -> Outcome:
             return Failure("timeout", "the handler took longer than the trigger's timeout")
         return Failure("cancelled", "stopped before it was done")
     return outcome
-
-
-def one_line(error: BaseException) -> str:
-    """`Type: text`, on one line; never raises, whatever the exception's own `__str__` does."""
-    try:
-        text = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001 - a user's exception class may do anything
-        text = "(its text can't be read)"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 async def uncancel(task: asyncio.Task[object]) -> None:

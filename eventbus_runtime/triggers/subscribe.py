@@ -36,6 +36,7 @@ last. The argument: the stream sequence from which a lost consumer goes on; None
 
 _CANCEL_TAKES = 2.0
 _CLOSE_TAKES = 3.0
+_ELECTION = 15.0
 _FLUSH_TAKES = 2.0
 
 
@@ -81,6 +82,7 @@ class SubscribeTrigger:
         self._drained = Alarm()
         self._refused: list[Raw] | None = None
         self._prepared = False
+        self._warned_of_elections = False
         self._floor: int | None = None
 
     async def run(self) -> None:
@@ -193,10 +195,21 @@ class SubscribeTrigger:
                 f"consumer {consumer.name} of {consumer.stream} has ack_policy {consumer.ack_policy}; "
                 "a trigger needs explicit, since with any other one ack settles what others still work on"
             )
+        if consumer.num_replicas > 1 and self._shortest(consumer) < _ELECTION and not self._warned_of_elections:
+            self._warned_of_elections = True
+            self._warn(
+                f"consumer {consumer.name} has {consumer.num_replicas} replicas, and delivers again after "
+                f"{self._shortest(consumer):g} s: an election takes 4 to 9 s, in which no progress is heard; "
+                f"give it an ack_wait of {_ELECTION:g} s or more"
+            )
         self._floor = consumer.ack_floor
         self._settler.consumer = consumer
-        self._progress.set_window(min(consumer.backoff or (consumer.ack_wait,)))
+        self._progress.set_window(self._shortest(consumer))
         return consumer
+
+    @staticmethod
+    def _shortest(consumer: ConsumerInfo) -> float:
+        return min(consumer.backoff or (consumer.ack_wait,))
 
     def _start(self, raws: list[Raw], sizes: list[int]) -> None:
         now = asyncio.get_running_loop().time()

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from eventbus_runtime.events import DeliveryFailed
+from eventbus_runtime.frames import located
 from eventbus_runtime.message import Message
 from eventbus_runtime.observability.logging import Format, Level, configure
 
@@ -53,7 +54,8 @@ def failed(
     trigger: str = "billing",
     stuck: bool = False,
 ) -> DeliveryFailed:
-    return DeliveryFailed(trigger, "bill", MESSAGE, 2, reason, text, settlement, delay, error, stuck)
+    said = text or ("" if error is None else located(error))
+    return DeliveryFailed(trigger, "bill", MESSAGE, 2, reason, said, settlement, delay, error, stuck)
 
 
 class Clock:

@@ -85,15 +85,6 @@ def test_a_failure_that_is_tried_again_is_one_line_without_its_traceback() -> No
     }
 
 
-def test_a_text_that_names_the_frame_is_logged_as_it_is() -> None:
-    log = configured()
-    error = raised(ValueError("no total"))
-    LogListener().on_fact(failed(error))
-    text = log.lines()[0]["error"]
-    LogListener().on_fact(failed(error, text=text))
-    assert log.lines()[0]["error"] == text
-
-
 @pytest.mark.parametrize("settlement", ["dead_letter", "term"])
 def test_the_line_that_ends_a_message_is_an_error_with_the_traceback(settlement: str) -> None:
     log = configured()
@@ -122,12 +113,6 @@ def test_what_the_user_or_the_data_decided_has_no_traceback(error: Exception, se
     assert "exception" not in line
 
 
-def test_a_payload_that_does_not_decode_shows_no_frame_of_ours() -> None:
-    log = configured()
-    LogListener().on_fact(failed(raised(DecodeError("not an Order")), reason="undecodable"))
-    assert log.lines()[0]["error"] == "DecodeError: not an Order"
-
-
 @pytest.mark.parametrize(
     ("reason", "settlement", "level"),
     [
@@ -135,7 +120,7 @@ def test_a_payload_that_does_not_decode_shows_no_frame_of_ours() -> None:
         ("cancelled", "left", "info"),
         ("retry", "nak", "info"),
         ("timeout", "nak", "warning"),
-        ("dead_letter_unconfirmed", "nak", "warning"),
+        ("dead_letter_unconfirmed", "nak", "error"),
         ("rejected", "term", "error"),
         ("exhausted", "dead_letter", "error"),
     ],

@@ -81,7 +81,8 @@ async def test_a_handler_that_raised_is_never_acked(server: NatsServer, error: B
         }
         (failure,) = live.failures()
         assert failure.reason == "error"
-        assert type(error).__name__ in failure.text
+        assert failure.error is error
+        assert "in handler)" in failure.text
 
 
 class Odd(BaseException):
@@ -148,7 +149,8 @@ async def test_a_dead_letter_that_no_stream_confirms_keeps_the_message(server: N
         await until(lambda: live.trigger.counters.nakked >= 2)
         await live.shown_to(observer)
         assert all(words[0].startswith(b"-NAK") for words in observer.settlements().values())
-        assert any("was not confirmed" in text for text in live.warnings())
+        assert {failure.reason for failure in live.failures()} == {"dead_letter_unconfirmed"}
+        assert all("was not confirmed" in failure.text for failure in live.failures())
         await make_dead(server)
         await until(live.drained)
         assert (await live.outside.api("STREAM.INFO.DEAD"))["state"]["messages"] == 1
@@ -198,7 +200,7 @@ async def test_attempts_used_up_with_a_dead_letter_is_dead_lettered_after_the_th
         assert calls == [1, 2, 3]
         _, headers = await dead_letter(server)
         assert (headers["Eventbus-Reason"], headers["Eventbus-Delivery-Count"]) == ("exhausted", "3")
-        assert headers["Eventbus-Error"] == "ValueError: always"
+        assert headers["Eventbus-Error"].startswith("ValueError: always (test_live_settlement.py:")
         assert [failure.settlement for failure in live.failures()] == ["nak", "nak", "dead_letter"]
 
 
@@ -218,7 +220,8 @@ async def test_without_dead_letter_a_message_that_always_fails_is_stuck_and_name
         await live.publish(b"x")
         await until(lambda: calls >= 4)
         (stuck,) = live.trigger.status()["stuck"]
-        assert (stuck["sequence"], stuck["subject"], stuck["error"]) == (1, "s.a", "ValueError: still")
+        assert (stuck["sequence"], stuck["subject"]) == (1, "s.a")
+        assert str(stuck["error"]).startswith("ValueError: still")
         assert live.trigger.counters.stuck == 1
         broken = False
         await until(live.drained)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventbus_runtime.frames import describe, innermost_user_frame, one_line
 from eventbus_runtime.message import AckToken
-from eventbus_runtime.observability.frames import describe, innermost_user_frame, one_line
 
 HANDLERS = """\
 import json

@@ -6,10 +6,8 @@ import os
 from pathlib import Path
 from types import CodeType
 
-import eventbus_runtime
-
 _MAX_CHARACTERS = 300
-_OURS = str(Path(eventbus_runtime.__file__).parent) + os.sep
+_OURS = str(Path(__file__).parent) + os.sep
 _STDLIB = str(Path(os.__file__).parent) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
@@ -34,6 +32,12 @@ def one_line(text: str) -> str:
     return shown if len(shown) <= _MAX_CHARACTERS else shown[: _MAX_CHARACTERS - 1] + "…"
 
 
+def located(error: BaseException) -> str:
+    """`describe`, with the innermost frame of the user where there is one."""
+    frame = innermost_user_frame(error)
+    return f"{describe(error)} ({frame})" if frame else describe(error)
+
+
 def innermost_user_frame(error: BaseException) -> str:
     """Where the error came from, as `handlers.py:12 in billing`; empty for an error that was never raised.
 
@@ -42,7 +46,7 @@ def innermost_user_frame(error: BaseException) -> str:
     itself installed), it is the innermost of all.
     """
     innermost, users = "", ""
-    trace = _only(error).__traceback__
+    trace = _only(error).__traceback__ or error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
         innermost = f"{os.path.basename(code.co_filename)}:{trace.tb_lineno} in {code.co_name}"
