@@ -1,4 +1,4 @@
-"""The restart budget: more than 5 crashes within 60 s, and the waits grow long (DESIGN.md section 6, invariant 6)."""
+"""The restart budget: more than 5 crashes within 60 s, and the waits grow long (invariant 6)."""
 
 from __future__ import annotations
 

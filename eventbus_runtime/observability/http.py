@@ -1,4 +1,4 @@
-"""The HTTP endpoint: /livez, /readyz, /metrics and /status (DESIGN section 10).
+"""The HTTP endpoint: /livez, /readyz, /metrics and /status.
 
 Import this module on use: starlette, uvicorn and prometheus_client come with it, and nothing that a worker needs
 before its first delivery may wait for them.

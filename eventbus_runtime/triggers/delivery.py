@@ -255,7 +255,7 @@ class Settler:
 
     def nak_frame(self, delivery: ActiveDelivery, delay: float) -> Frame:
         """The nak that makes the server wait `delay` seconds. Where the consumer has a `backoff`, the server adds the
-        difference of this step to the first one, so that is taken off (PEERS.md section 3, tried on 2.10 to 2.15)."""
+        difference of this step to the first one, so that is taken off (tried on 2.10 to 2.15)."""
         consumer = self.consumer
         if consumer is not None and consumer.backoff:
             delay -= consumer.window(delivery.attempt) - consumer.backoff[0]

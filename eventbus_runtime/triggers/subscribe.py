@@ -316,7 +316,7 @@ class SubscribeTrigger:
         return None
 
     async def _drain(self, loop: PullLoop) -> None:
-        """The stop order from its second step on (DESIGN section 6): what is under way still starts; what comes too
+        """The stop order from its second step on (docs/trigger.md): what is under way still starts; what comes too
         late is handed back in sequence order; what runs gets its time, and is then cancelled and handed back."""
         now = asyncio.get_running_loop().time
         by_itself = now() + self._shutdown_timeout

@@ -237,7 +237,7 @@ async def test_annotations_that_can_not_be_hashed_are_payload_types_like_any_oth
 
 
 async def test_nothing_is_inspected_once_a_handler_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DESIGN: signatures are read once; nothing is inspected per message."""
+    """Signatures are read once; nothing is inspected per message."""
 
     @pipeline
     async def handler(order: Order, message: Message) -> Publish:

@@ -60,7 +60,7 @@ def test_its_id_is_the_same_for_each_delivery_and_another_for_each_message_and_c
 
 
 def test_the_servers_own_headers_do_not_act_again() -> None:
-    """A copied `Nats-Rollup` emptied the dead-letter stream (DESIGN.md section 6)."""
+    """A copied `Nats-Rollup` emptied the dead-letter stream."""
     block = b"NATS/1.0\r\nNats-Rollup: all\r\nnats-ttl: 5s\r\nNats-Msg-Id: 7\r\nNATS-Expected-Stream: S\r\n\r\n"
     told = headers(build(message(block), "rejected", ""))
     assert not [name for name in told if name.casefold().startswith("nats-")]

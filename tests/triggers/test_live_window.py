@@ -32,7 +32,7 @@ class Crowd:
 async def test_the_server_never_counts_more_than_max_in_flight_even_when_handlers_outlive_ack_wait(
     server: NatsServer,
 ) -> None:
-    """Invariants 1 and 4, as issue 3 must show them: window 2, ack_wait 2 s, handlers of 1.5 s and one of 5 s."""
+    """Invariants 1 and 4: window 2, ack_wait 2 s, handlers of 1.5 s and one of 5 s."""
     crowd = Crowd()
 
     async def handler(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""`PullWindow`, rule by rule: DESIGN.md's table of answers, refilling, stopping, limits."""
+"""`PullWindow`, rule by rule: the table of answers, refilling, stopping, limits."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ EVENTS = st.lists(
 def test_however_the_same_events_are_cut_the_credit_is_the_same(
     events: list[tuple[str, int]], between: list[str]
 ) -> None:
-    """One by one, in bursts, and between ticks and settled deliveries (STYLE.md T4)."""
+    """One by one, in bursts, and between ticks and settled deliveries."""
     ends = []
     for cut in ("one by one", "bursts", "interleaved"):
         window, token = started(200)

@@ -224,7 +224,7 @@ def test_a_refusal_of_one_request_gives_up_all() -> None:
 
 @given(st.lists(st.integers(0, 3).flatmap(lambda slot: st.tuples(st.just(slot), st.integers(1, 30))), max_size=40))
 def test_however_deliveries_are_cut_the_accounts_are_the_same(deliveries: list[tuple[int, int]]) -> None:
-    """One by one, or all of an inbox at once (STYLE.md T4)."""
+    """One by one, or all of an inbox at once."""
     single, _ = started(400, 4000)
     burst, _ = started(400, 4000)
     for slot, size in deliveries:

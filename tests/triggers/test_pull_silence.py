@@ -1,4 +1,4 @@
-"""`PullWindow` and silence: what is believed, when, and what it leads to (DESIGN.md section 6, Connections)."""
+"""`PullWindow` and silence: what is believed, when, and what it leads to."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_what_is_no_status_closes_at_most_its_request(block: bytes | None) -> No
     [("0", 0), ("12", 12), (" 12 ", 12), ("-1", 0), ("", None), ("many", None), ("1.5", None), ("9" * 5000, None)],
 )
 def test_counts_are_never_negative_and_junk_is_no_count(count: str, read: int | None) -> None:
-    """A request with a negative batch is answered with a negative count (PEERS.md section 3)."""
+    """A request with a negative batch is answered with a negative count."""
     block = f"NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: {count}\r\nNats-Pending-Bytes: {count}\r\n\r\n"
     status = Status.parse(block.encode())
     assert (status.pending, status.pending_bytes) == (read, read)
