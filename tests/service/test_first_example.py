@@ -1,35 +1,24 @@
-"""The README's first example, as a new user types it."""
+"""The README's examples, as a new user types them; their text is taken from there."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.service.worker import Worker
 
-CONFIG = """
-    [buses.main]
-    url = "embedded"
-    [streams.ORDERS]
-    subjects = ["orders.>"]
-    [triggers.billing]
-    filter_subjects = ["orders.created"]
-    dead_letter = "dead.billing"
-"""
-HANDLERS = """
-    from dataclasses import dataclass
-    from eventbus_runtime import pipeline
+README = (Path(__file__).parents[2] / "README.md").read_text()
 
-    @dataclass
-    class Order:
-        id: str
-        total: float
 
-    @pipeline
-    async def billing(order: Order) -> None:
-        print(f"order {order.id}: {order.total:.2f}")
-"""
+def block(language: str, number: int) -> str:
+    """The README's code block of a language, from 0."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)[number]
+
+
+CONFIG, WRONG = block("toml", 0), block("toml", 1)
+HANDLERS = block("python", 0)
 
 
 def publish(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -62,3 +51,22 @@ def test_a_payload_that_does_not_decode_is_dead_lettered_without_a_traceback(tmp
         failed = next(line for line in worker.log if line["event"] == "delivery failed")
         assert (failed["reason"], failed["settlement"], failed["sequence"]) == ("undecodable", "dead_letter", 1)
         assert "Traceback" not in worker.errors
+
+
+def test_the_wrong_file_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
+    (tmp_path / "wrong.toml").write_text(WRONG)
+    (tmp_path / "handlers.py").write_text(HANDLERS)
+    command, *expected = next(
+        each for each in re.findall(r"```console\n(.*?)```", README, re.DOTALL) if "wrong" in each
+    ).splitlines()
+    assert command == "$ eventbus-run wrong.toml"
+    ran = subprocess.run(
+        [sys.executable, "-m", "eventbus_runtime.cli.run", "wrong.toml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.splitlines() == expected
