@@ -20,7 +20,6 @@ from eventbus_runtime.triggers.backoff import Alarm, Backoff
 from eventbus_runtime.triggers.pull import Attach, Command, Fail, Limits, Ping, PullWindow, Renew, Request
 from eventbus_runtime.triggers.status import Status
 
-_CHECK_EVERY = 60.0
 _OPEN_CREDIT_AT_STOP = 0.25
 _ANSWER_AT_STOP = 1.0
 
@@ -71,7 +70,7 @@ class PullLoop:
         self._stopping = False
         self._closed = False
         self._looking: anyio.CancelScope | None = None
-        self._check_at = 0.0
+        self._check_at = self._delivered_at = 0.0
 
     def connected(self) -> None:
         """See `buses.base.ConnectionListener`."""
@@ -157,7 +156,7 @@ class PullLoop:
             for inbox in new:
                 inbox.close()
             raise BusUnavailableError("the connection was lost")
-        self._check_at = self._loop.time() + _CHECK_EVERY
+        self._check_at = self._loop.time() + self._limits.check
         self._window.resume(self._loop.time(), self._limits)
         self._perform()
 
@@ -212,14 +211,16 @@ class PullLoop:
             self._set_state(state, reason)
 
     async def _check(self) -> None:
-        """Once a minute, where nothing comes: do messages pend that we have asked for?"""
+        """Once a minute: is the consumer what it was, and how far is its ack floor? Where nothing came since the last
+        time: do messages pend that we have asked for?"""
         now = self._loop.time()
         if now < self._check_at:
             return
-        self._check_at = now + _CHECK_EVERY
+        self._check_at = now + self._limits.check
         consumer = await self._look()
         may_come = consumer.max_ack_pending <= 0 or consumer.num_ack_pending < consumer.max_ack_pending
-        if consumer.num_pending and may_come and not consumer.paused and self._window.credit:
+        silent = now - self._delivered_at >= self._limits.check
+        if silent and consumer.num_pending and may_come and not consumer.paused and self._window.credit:
             self._window.doubt(now)
             self._perform()
 
@@ -229,7 +230,7 @@ class PullLoop:
         current = generation == self._generation
         deliveries = self._deliveries(raws)
         if deliveries:
-            self._check_at = now + _CHECK_EVERY
+            self._delivered_at = now
             self._deliver(slot, deliveries, now, current=current)
         if current and len(deliveries) < len(raws):
             for raw in raws:

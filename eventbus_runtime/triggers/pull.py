@@ -72,17 +72,19 @@ class Limits:
         expires, heartbeat: seconds.
         max_batch: messages of one request, at most; 0 for no bound.
         max_bytes: bytes of one request, at most; 0 for no bound.
+        check: seconds between looks at the consumer while all seems well.
     """
 
     expires: float = 30.0
     heartbeat: float = 5.0
     max_batch: int = 0
     max_bytes: int = 0
+    check: float = 60.0
 
     def within(self, *, max_expires: float, max_batch: int, max_bytes: int) -> Limits:
         """These limits, bounded by a consumer's (0: it has none). The server wants heartbeat <= expires / 2."""
         expires = min(self.expires, max_expires) if max_expires else self.expires
-        return Limits(expires, min(self.heartbeat, expires / 3), max_batch, max_bytes)
+        return Limits(expires, min(self.heartbeat, expires / 3), max_batch, max_bytes, self.check)
 
 
 class PullWindow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from eventbus_runtime.testing.server import NatsServer
 from tests.conftest import MakeServer
 from tests.triggers.live import (
     PULLS_AND_ACKS,
+    QUICK,
     Observer,
     Proxy,
     connected,
@@ -162,6 +164,35 @@ async def test_a_declared_consumer_that_was_deleted_is_made_again_and_goes_on(se
         await until(lambda: handled[b"three"] == 1, within=2)
         assert len(declared.asked) == 2
         assert declared.asked[0] is None
+
+
+async def test_a_lost_consumer_goes_on_from_the_ack_floor_that_it_had_while_messages_flowed(server: NatsServer) -> None:
+    """A floor as old as the attachment would bring again all that was handled since."""
+    declared = Declared()
+    published = 0
+
+    async def handler(message: Message) -> None:
+        pass
+
+    async with (
+        Observer(server.url, "$JS.API.CONSUMER.INFO.S.c") as observer,
+        running(server, handler, prepare=declared, limits=replace(QUICK, check=0.2)) as live,
+    ):
+
+        async def looked_while_flowing() -> bool:
+            nonlocal published
+            await live.publish(b"x")
+            published += 1
+            return len(observer.seen) >= 3
+
+        await until(looked_while_flowing)
+        await until(lambda: live.trigger.counters.acked == published)
+        seen = len(observer.seen)
+        await until(lambda: len(observer.seen) >= seen + 2)
+        declared.bus = live.outside
+        await live.outside.api("CONSUMER.DELETE.S.c")
+        await until(lambda: len(declared.asked) == 2)
+        assert declared.asked == [None, published + 1]
 
 
 @pytest.mark.parametrize(
