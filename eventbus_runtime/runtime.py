@@ -69,10 +69,12 @@ class Runtime:
         self._listeners = [*(listeners if listeners is not None else [LogListener()]), *loaded.listeners]
         self._triggers: dict[str, SubscribeTrigger] = {}
         self._buses: dict[str, NatsBus] = {}
+        self._servers: list[EmbeddedServer] = []
         self._stack = AsyncExitStack()
         self._backgrounds: TaskGroup | None = None
         self._supervisor: Supervisor | None = None
-        self._failure: EventbusError | None = None
+        self.failure: EventbusError | None = None
+        """What ended it, once something did; it is logged."""
         self._stopping = False
         self._finished = asyncio.Event()
         self._triggers_ended = asyncio.Event()
@@ -151,6 +153,8 @@ class Runtime:
         self._backgrounds = group
         for bus in self._buses.values():
             group.start_soon(self._watch, bus, topology)
+        for server in self._servers:
+            group.start_soon(self._watch_server, server)
         group.start_soon(self._keep_triggers)
         for name, start in backgrounds.items():
             group.start_soon(self._keep_background, name, start)
@@ -165,6 +169,7 @@ class Runtime:
         if EMBEDDED in urls:
             folder = self._loaded.path.absolute().parent
             server = await stack.enter_async_context(EmbeddedServer(name, config, folder))
+            self._servers.append(server)
             urls = [server.url]
         return NatsBus(name, config, urls=urls, tell=self._tell)
 
@@ -209,8 +214,8 @@ class Runtime:
             EventbusError: something else that nothing here can mend.
         """
         await self._finished.wait()
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
     async def wait_idle(self, seconds: float) -> None:
         """Return when nothing was to do for a while: every trigger running, no delivery here, and none pending or
@@ -252,8 +257,8 @@ class Runtime:
     @property
     def exit_code(self) -> int:
         """What `eventbus-run` exits with: 0; 1 after a failure; 3 when deliveries had to be cancelled or left."""
-        if self._failure is not None:
-            return self._failure.exit_code
+        if self.failure is not None:
+            return self.failure.exit_code
         return 3 if any(trigger.cancelled for trigger in self._triggers.values()) else 0
 
     async def _keep_triggers(self) -> None:
@@ -280,6 +285,9 @@ class Runtime:
         if _asks_for_bus(registry.backgrounds[name], registry):
             await self._prepared.wait()
         await self._supervisor.keep_background(name, start)
+
+    async def _watch_server(self, server: EmbeddedServer) -> None:
+        self._fail(await server.ended())
 
     async def _watch(self, bus: NatsBus, topology: Topology) -> None:
         """Wait for a bus, since refused credentials end everything; then ensure all that is declared for it."""
@@ -324,7 +332,9 @@ class Runtime:
         get_logger().info("http: listening", address=address)
 
     def _fail(self, error: EventbusError) -> None:
-        self._failure = self._failure or error
+        if self.failure is None:
+            self.failure = error
+            get_logger().error(str(error))
         self.stop()
 
     def _tell(self, fact: Fact) -> None:

@@ -77,7 +77,8 @@ async def _serve(loaded: Loaded, stop_when_idle: float | None) -> int:
                     watchdog.start(timeout + _LAST_GRACE)
             _summarise(runtime)
     except EventbusError as error:
-        log.error(str(error))
+        if error is not runtime.failure:
+            log.error(str(error))
         return error.exit_code
     finally:
         watchdog.cancel()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.model import BusConfig
-from eventbus_runtime.errors import BusError, BusUnavailableError
+from eventbus_runtime.errors import BusError
 from eventbus_runtime.testing.server import NatsServer, free_port
 
 
@@ -45,26 +45,32 @@ async def cluster_of_three(binary: Path | None = None) -> AsyncIterator[Cluster]
             stack.callback(node.remove)
         await asyncio.gather(*(asyncio.to_thread(node.start) for node in cluster.nodes.values()))
         async with asyncio.timeout(30):
-            for node in cluster.nodes.values():
-                async with NatsBus("ready", BusConfig(), urls=[node.url]) as bus:
-                    await bus.wait_connected()
-                    await _until_it_has_a_leader(bus)
+            await asyncio.gather(*(_until_it_takes_replicas(*named) for named in cluster.nodes.items()))
         yield cluster
 
 
-async def _until_it_has_a_leader(bus: NatsBus) -> None:
-    while True:
-        try:
-            await bus.api("STREAM.NAMES", timeout=0.3)
-            return
-        except BusUnavailableError:
-            await asyncio.sleep(0.01)
+async def _until_it_takes_replicas(name: str, node: NatsServer) -> None:
+    """A meta leader alone is not enough: until it has heard of both others, there are no peers for three replicas."""
+    stream = {"name": name, "subjects": [name], "num_replicas": 3, "storage": "memory"}
+    async with NatsBus("ready", BusConfig(), urls=[node.url]) as bus:
+        await bus.wait_connected()
+        while True:
+            try:
+                await bus.api(f"STREAM.CREATE.{name}", stream, timeout=1.0)
+                await bus.api(f"STREAM.DELETE.{name}", timeout=1.0)
+                return
+            except BusError:
+                await asyncio.sleep(0.01)
 
 
 async def consumer_leader(bus: NatsBus, stream: str = "S", consumer: str = "c") -> str:
-    """Name of the node that leads a consumer; empty while an election goes on."""
-    try:
-        answer = await bus.api(f"CONSUMER.INFO.{stream}.{consumer}", timeout=1.0)
-    except BusError:
-        return ""
-    return str(answer.get("cluster", {}).get("leader", ""))
+    """Name of the node that leads a consumer, once one does."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                answer = await bus.api(f"CONSUMER.INFO.{stream}.{consumer}", timeout=1.0)
+            except BusError:
+                answer = {}
+            if leader := answer.get("cluster", {}).get("leader"):
+                return str(leader)
+            await asyncio.sleep(0.01)

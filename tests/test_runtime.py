@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from textwrap import dedent
+from urllib.parse import urlsplit
 
 import nats
 import pytest
@@ -92,7 +93,17 @@ async def test_what_was_made_at_the_server_is_told_once(tmp_path: Path, server: 
         async with Runtime.from_file(path, listeners=[facts]) as runtime:
             await until_running(runtime)
     made = [(fact.what, fact.change) for fact in facts if isinstance(fact, Ensured)]
-    assert made == [("stream ORDERS", "created"), ("consumer work of stream ORDERS", "created")]
+    assert made == [
+        (what, "created") for what in ("stream ORDERS", "consumer work of stream ORDERS", "stream DEAD_WORK")
+    ]
+
+
+async def test_two_triggers_on_a_new_stream_start_without_a_warning(tmp_path: Path, server: NatsServer) -> None:
+    config = CONFIG.format(url=server.url) + '    [triggers.more]\n    pipeline = "work"\n'
+    facts = Facts()
+    async with Runtime.from_file(write(tmp_path, config), listeners=[facts]) as runtime:
+        await until_running(runtime)
+    assert [fact for fact in facts if isinstance(fact, Warned)] == []
 
 
 async def test_an_open_connection_is_used_and_never_closed(tmp_path: Path, server: NatsServer) -> None:
@@ -196,6 +207,18 @@ async def test_every_trigger_failed_ends_wait_with_the_reasons(tmp_path: Path, s
         with pytest.raises(TriggerError, match=r"every trigger has failed: work: .*storage"):
             await runtime.wait()
     assert runtime.exit_code == 1
+
+
+async def test_what_ends_it_is_logged_where_nobody_waits_for_it(
+    tmp_path: Path, server: NatsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in an application's lifespan, which waits for its own end."""
+    taken = urlsplit(server.url).port
+    path = write(tmp_path, f'[runtime]\n    http = "127.0.0.1:{taken}"\n' + CONFIG.format(url=server.url))
+    async with Runtime.from_file(path) as runtime, asyncio.timeout(10):
+        while runtime.failure is None:
+            await asyncio.sleep(0.01)
+    assert f"runtime.http: can't listen on 127.0.0.1:{taken}" in "".join(capsys.readouterr())
 
 
 async def test_a_failed_trigger_is_never_idle(tmp_path: Path, server: NatsServer) -> None:

@@ -31,6 +31,7 @@ if sys.platform != "win32":
 _READY_WITHIN = 60.0  # a kept store of many gigabytes is read again at start
 _ENDED_WITHIN = 5.0
 _POLL = 0.004  # it is up after some 10 ms
+_LOOKS = 0.5
 _START_ATTEMPTS = 3
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -73,8 +74,8 @@ def read_url(folder: Path, bus: str) -> str:
         socket.create_connection((address.hostname, address.port), timeout=1).close()
         return url
     raise BusUnavailableError(
-        f"bus {bus!r} is embedded, and nothing runs it now: start eventbus-run with this configuration file first, "
-        f"or give buses.{bus}.url the address of a server"
+        f"bus {bus!r} is embedded, and nothing runs it now, or not where it may write {_url_file(folder, bus)}: "
+        f"start eventbus-run with this configuration file first, or give buses.{bus}.url the address of a server"
     )
 
 
@@ -127,6 +128,20 @@ class EmbeddedServer:
     ) -> None:
         await self._end()
 
+    async def ended(self) -> BusError:
+        """Wait until the server ends though nobody here ended it: crashed, or killed for its memory.
+
+        It is not started again: what ended it once may do so for ever, and our process's supervisor counts restarts.
+
+        Returns:
+            What to fail with.
+        """
+        assert self._process is not None, "it is entered"
+        while (code := self._process.poll()) is None:  # noqa: ASYNC110 - a Popen has no event to wait for
+            await asyncio.sleep(_LOOKS)
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}: {self._last_words()}"
+        return BusError(f"the embedded nats-server of bus {self._name!r} has ended by itself ({how})")
+
     def _take_store(self) -> None:
         """Make the store's folder, and make it ours alone."""
         kept = self._config.store
@@ -169,16 +184,18 @@ class EmbeddedServer:
         """Not by the event loop: uvloop leaves a process behind when it is cancelled meanwhile."""
         assert self._lock is not None, "the store is taken before the server starts"
         try:
-            return subprocess.Popen(
-                [str(binary), "-c", str(conf)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                # The server holds the lock too, so that the store is taken for as long as it really is.
-                pass_fds=(self._lock,) if sys.platform != "win32" else (),
-                preexec_fn=_die_with_parent() if sys.platform == "linux" else None,
-            )
+            # What it says before it has read its settings, and when it panics, would be lost otherwise.
+            with self.log.open("ab") as log:
+                return subprocess.Popen(
+                    [str(binary), "-c", str(conf)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    start_new_session=True,
+                    # The server holds the lock too, so that the store is taken for as long as it really is.
+                    pass_fds=(self._lock,) if sys.platform != "win32" else (),
+                    preexec_fn=_die_with_parent() if sys.platform == "linux" else None,
+                )
         except OSError as error:
             raise BusError(f"{binary} can't be run: {error.strerror}") from None
 
@@ -190,6 +207,9 @@ class EmbeddedServer:
             f"log_file: {_quoted(self.log)}",
             "logfile_size_limit: 10MB",
             "logfile_max_num: 2",
+            # Server 2.9 does not know the key above, and ends at a key that it does not know, unless another one uses
+            # it as a variable; 2 is the default of this one.
+            "ping_max: $logfile_max_num",
         ]
         if limits.enabled:
             lines.append(f"jetstream {{ store_dir: {_quoted(self._store)}")

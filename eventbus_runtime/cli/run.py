@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
         options.file,
         overrides=options.overrides,
         secrets_dir=options.secrets_dir,
-        only=[name for names in options.only for name in names.split(",") if name],
+        only=[name.strip() for names in options.only for name in names.split(",") if name.strip()],
     )
     if options.check or options.dry_run:
         _show(loaded, whole=options.dry_run)

@@ -137,7 +137,9 @@ def _import(entry: str, folder: Path, keys: Keys, report: Report) -> ModuleType 
             report.error(keys, f'there is no module {error.name}; a file is written "./{entry.split(".")[-1]}.py"')
         else:
             report.error(keys, f"{entry} does not import: {_told(error)}")
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's code raises is the user's to see
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is the user's to see
         report.error(keys, f"{entry} does not import: {_told(error)}")
     return None
 

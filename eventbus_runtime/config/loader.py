@@ -162,6 +162,9 @@ def _check(draft: _Draft, registry: Registry) -> None:
     check_streams(tables, report)
     check_consumers(tables, report)
     check_triggers(tables, report)
+    enabled = [name for name, table in tables.section("triggers").items() if table.get("enabled") is not False]
+    if not enabled and not registry.backgrounds:
+        report.warning(("triggers",), "none is enabled, so that nothing will run; declare one as [triggers.NAME]")
     for group in (registry.pipelines, registry.resources, registry.backgrounds):
         for registration in group.values():
             for problem in check(registration, registry):

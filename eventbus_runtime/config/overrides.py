@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eventbus_runtime.config.fields import annotation_at, takes_text, value_of
-from eventbus_runtime.config.report import Report
+from eventbus_runtime.config.report import Report, dotted
 from eventbus_runtime.config.tables import Rank, Tables
 
 
@@ -23,7 +23,10 @@ def apply_set(tables: Tables, overrides: Sequence[str], report: Report) -> None:
         if not equals or not keys:
             report.error((), "expected key=value, as triggers.billing.max_in_flight=32", where=f"--set {name}")
         else:
-            tables.override(keys, read_value(keys, value.strip()), where, Rank.SET)
+            found = read_value(keys, value.strip())
+            tables.override(keys, found, where, Rank.SET)
+            if tables.get(*keys) is not found:
+                report.error((), f"{dotted(keys[:-1])} is no table, so that nothing in it can be set", where=where)
 
 
 def read_value(keys: tuple[str, ...], text: str) -> Any:

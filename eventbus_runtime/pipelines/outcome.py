@@ -35,7 +35,7 @@ class Retry(Exception):
     """
 
     def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
-        if delay is not None and not 0 <= delay < float("inf"):
+        if delay is not None and not (isinstance(delay, int | float) and 0 <= delay < float("inf")):
             raise ValueError(f"Retry(delay={delay!r}): a delay is a number of seconds, 0 or more")
         self.reason, self.delay = reason, delay
         super().__init__(reason)

@@ -267,4 +267,7 @@ class Registry:
         if new is not old and not allowed:
             text = f"{what}: the other is {old.name} at {old.where}; "
             cure = "keep one" if new.kind == "resource" else "give one of them another name"
+            if new.where == old.where and new.module != old.module:
+                text = f"{what}, since the same code ran as {old.module} and as {new.module}: "
+                cure = "name in imports the module, as it is imported elsewhere, and not its file"
             self.problems.append(Problem(new.where, new.name, text + cure))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.config.objects import StreamConfig, safe_name
 from eventbus_runtime.errors import NotFoundError, TopologyError
-from eventbus_runtime.provisioning.topology import ensure_stream
+from eventbus_runtime.provisioning.topology import Changed, ensure_stream
 from eventbus_runtime.subjects import any_covers
 
 _LEAST_WINDOW: Final = 120.0
@@ -43,6 +43,7 @@ async def check_dead_letter(
     ack_wait: float,
     longest_delay: float,
     declared: tuple[str, StreamConfig] | None,
+    note: Callable[[str, Changed], None],
 ) -> tuple[str, list[str]]:
     """Find the stream that stores a dead-letter subject, or make the declared one, and check that it can.
 
@@ -55,6 +56,7 @@ async def check_dead_letter(
         ack_wait: the consumer's, in seconds.
         longest_delay: the longest of the trigger's retry delays, in seconds.
         declared: the stream to make if none stores the subject, as `dead_letter_stream` gives it; None: make none.
+        note: is told what was done to which stream.
 
     Returns:
         The stream's name, for `Nats-Expected-Stream`, and warnings for the operator.
@@ -72,7 +74,8 @@ async def check_dead_letter(
                 f"no stream stores {where}: declare one with this subject, or leave out declare_dead_letter = false"
             )
         names = [declared[0]]
-        await ensure_stream(bus, declared[0], await _fitted(bus, *declared, origin=stream))
+        changed = await ensure_stream(bus, declared[0], await _fitted(bus, *declared, origin=stream))
+        note(f"stream {declared[0]}", changed)
     name: str = names[0]
     config = (await bus.api(f"STREAM.INFO.{name}"))["config"]
     if problem := _problem(config, looping=name == stream and any_covers(filter_subjects or (">",), subject)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.info import ConsumerInfo
@@ -32,7 +33,7 @@ class Topology:
     ) -> None:
         self._config, self._buses, self._filled, self._tell = config, buses, dead_letter_streams, tell
         self._lock = asyncio.Lock()
-        self._created: dict[tuple[str, str], str] = {}
+        self._streams_created: dict[str, str] = {}
         self._doubts: set[str] = set()
 
     async def prepare(self, trigger: str, resume_at: int | None) -> str | None:
@@ -53,10 +54,18 @@ class Topology:
         bus = self._buses[config.bus]
         async with self._lock:
             await self._ensure_stream(bus, config.stream)
-            resume_at = await self._resumable(bus, trigger, config.stream, resume_at)
+            info = await bus.api(f"STREAM.INFO.{config.stream}")
+            before, created = self._streams_created.get(trigger), info.get("created", "")
+            # It goes on only in the very stream that it was lost in, and only where the server lets it start anywhere.
+            if before != created or info["config"]["retention"] != "limits":
+                resume_at = None
             consumer = self._config.consumers[config.consumer]
             changed = await ensure_consumer(bus, config.consumer, consumer, opt_start_seq=resume_at)
             self._note(bus, f"consumer {config.consumer} of stream {config.stream}", changed)
+            if changed is Changed.CREATED and before is not None and resume_at is None:
+                text = f"the consumer of {config.stream} was lost, and is made again by its declared deliver_policy"
+                self._tell(Warned(trigger, text, {"stream": config.stream}))
+            self._streams_created[trigger] = created
             if config.dead_letter is None:
                 return None
             return await self._dead_letter_stream(bus, trigger, config.dead_letter)
@@ -89,20 +98,6 @@ class Topology:
         if declared is not None:
             self._note(bus, f"stream {name}", await ensure_stream(bus, name, declared))
 
-    async def _resumable(self, bus: Bus, trigger: str, stream: str, resume_at: int | None) -> int | None:
-        """Where a lost consumer may go on: only in the very stream that it was lost in, and only where the server lets
-        a consumer start anywhere."""
-        info = await bus.api(f"STREAM.INFO.{stream}")
-        key = (bus.name, stream)
-        before, self._created[key] = self._created.get(key), info.get("created", "")
-        if before is None:
-            return None
-        if resume_at is not None and before == self._created[key] and info["config"]["retention"] == "limits":
-            return resume_at
-        text = f"the consumer of {stream} was lost, and is made again by its declared deliver_policy"
-        self._tell(Warned(trigger, text, {"stream": stream}))
-        return None
-
     async def _dead_letter_stream(self, bus: Bus, trigger: str, subject: str) -> str:
         config = self._config.triggers[trigger]
         answer = await bus.api(f"CONSUMER.INFO.{config.stream}.{config.consumer}")
@@ -124,6 +119,7 @@ class Topology:
             ack_wait=max(consumer.backoff or (consumer.ack_wait,)),
             longest_delay=max(config.retry.delays),
             declared=declared,
+            note=partial(self._note, bus),
         )
         for doubt in doubts:
             if doubt not in self._doubts:

@@ -60,17 +60,15 @@ class NatsServer:
         path = self.folder / "server.conf"
         store = f'jetstream {{ store_dir: "{self.folder / "store"}" }}\n' if self.jetstream else ""
         path.write_text(f'listen: "127.0.0.1:{self.port}"\nlog_file: "{self.log}"\n{store}{self._config}\n')
-        self._process = subprocess.Popen(
-            [str(self.binary), "-c", str(path)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(self.binary), "-c", str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log
+            )
         deadline = time.monotonic() + _READY_WITHIN
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                raise RuntimeError(f"nats-server did not start:\n{self.log.read_text() if self.log.exists() else ''}")
+                raise RuntimeError(f"nats-server did not start:\n{self.log.read_text()}")
             time.sleep(0.005)
         return self
 

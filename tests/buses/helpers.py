@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from eventbus_runtime.buses.embedded import find_server
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.model import BusConfig
 from eventbus_runtime.events import Fact, State, StateChanged
@@ -98,6 +100,12 @@ def frozen(server: NatsServer) -> Iterator[None]:
     yield
     if process.is_running():
         process.send_signal(signal.SIGCONT)
+
+
+def server_version() -> tuple[int, ...]:
+    """Version of the nats-server that these tests run on."""
+    said = subprocess.run([find_server(), "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in said.strip().rpartition("v")[2].split("-")[0].split("."))
 
 
 def written(path: Path, text: str) -> Path:

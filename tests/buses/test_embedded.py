@@ -130,6 +130,7 @@ async def test_a_port_that_was_taken_meanwhile_is_no_error(tmp_path: Path, monke
     [
         ("#!/bin/sh\nexit 1\n", "does not start: it said nothing"),
         ("not a program", "can't be run: "),
+        ("#!/bin/sh\necho 'unknown field' >&2\nexit 1\n", "does not start: unknown field"),
         ('#!/bin/sh\nlog=$(sed -n \'s/^log_file: "\\(.*\\)"/\\1/p\' "$2")\necho "[1] no disk" > "$log"\n', "no disk"),
     ],
 )
@@ -197,15 +198,12 @@ HOLDER = textwrap.dedent(
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends children on Linux only")
 @pytest.mark.parametrize("run", ["asyncio.run", "uvloop.run"])
 def test_it_dies_with_its_process_however_that_dies(tmp_path: Path, run: str) -> None:
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER.format(run=run), str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout is not None
-    with holder.stdout as out:
-        assert out.readline() == "up\n"
+    command = [sys.executable, "-c", HOLDER.format(run=run), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "up\n"
         [child] = psutil.Process(holder.pid).children()
         holder.kill()
-        holder.wait()
     child.wait(timeout=10)
     # The lock went with it.
     asyncio.run(_start_and_stop(tmp_path))

@@ -11,7 +11,7 @@ import pytest
 from eventbus_runtime.errors import ConfigError
 from eventbus_runtime.events import State
 from tests.buses.credentials import Certificates
-from tests.buses.helpers import Facts, bus_on, written
+from tests.buses.helpers import Facts, bus_on, server_version, written
 from tests.conftest import MakeServer
 
 
@@ -34,11 +34,29 @@ async def test_a_server_of_the_trusted_authority_is_connected_to(
 
 
 async def test_the_handshake_may_come_first(make_server: MakeServer, certificates: Certificates) -> None:
-    server = make_server(certificates.server_config("handshake_first: true"), jetstream=False)
+    """A server before 2.10.4 can't be set so; the next test shows what is said of it."""
+    config = certificates.server_config("handshake_first: true")
+    if server_version() < (2, 10, 4):
+        with pytest.raises(RuntimeError, match=r'unknown field \["handshake_first"\]'):
+            make_server(config, jetstream=False)
+        return
+    server = make_server(config, jetstream=False)
     tls = {"ca": str(certificates.ca), "handshake_first": True}
     async with bus_on(f"nats://localhost:{server.port}", tls=tls) as bus:
         await bus.wait_connected()
         assert await bus.ping()
+
+
+async def test_a_server_that_does_not_take_the_handshake_first_is_retried_and_the_key_named(
+    make_server: MakeServer, certificates: Certificates
+) -> None:
+    server = make_server(certificates.server_config())
+    facts = Facts()
+    tls = {"ca": str(certificates.ca), "handshake_first": True}
+    async with bus_on(f"nats://localhost:{server.port}", tls=tls, connect_timeout=1, tell=facts) as bus:
+        await facts.until_state(State.BACKING_OFF)
+        assert "; buses.main.tls.handshake_first wants a server that has it too (nats-server 2.10.4" in bus.reason
+    gc.collect()
 
 
 async def test_a_name_may_be_given_that_is_not_the_hosts(make_server: MakeServer, certificates: Certificates) -> None:

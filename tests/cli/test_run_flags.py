@@ -108,7 +108,7 @@ def test_dry_run_prints_the_whole_configuration(folder: Path, capsys: pytest.Cap
 def test_only_takes_names_by_comma_and_repeated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = "".join(f'[triggers.{name}]\npipeline = "billing"\nfilter_subjects = "orders.{name}"\n' for name in "abc")
     (folder / "app.toml").write_text(SHORT + more)
-    assert main([str(folder / "app.toml"), "--dry-run", "--only", "a,b", "--only", "c"]) == 0
+    assert main([str(folder / "app.toml"), "--dry-run", "--only", "a, b,", "--only", "c"]) == 0
     assert capsys.readouterr().out.count("enabled = true") == 3 + 1  # and the bus's [jetstream]
     assert main([str(folder / "app.toml"), "--check", "--only", "zzz"]) == 2
     assert capsys.readouterr().err == '--only: there is no trigger "zzz"; declared: billing, a, b, c\n'

@@ -179,5 +179,5 @@ def test_paths_are_relative_to_the_files_folder(project: Project) -> None:
 
 @pytest.mark.parametrize("line", ['deploy_target = "kubernetes"', "replicas = 3", 'limits = { cpu = "1" }'])
 def test_what_only_provisioning_uses_is_a_warning(project: Project, line: str) -> None:
-    (found,) = project.warnings(f"[buses.main]\n{line}")
+    (found,) = project.warnings(SHORT.replace("[buses.main]", f"[buses.main]\n{line}"))
     assert found.endswith("has no effect yet: provisioning arrives with a later release")

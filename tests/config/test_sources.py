@@ -123,6 +123,10 @@ def test_set_makes_tables_and_takes_quoted_keys(project: Project) -> None:
         ("=5", "--set : expected key=value, as triggers.billing.max_in_flight=32"),
         ("a b=5", "--set a b: expected key=value, as triggers.billing.max_in_flight=32"),
         (
+            "streams.ORDERS.subjects.x=1",
+            "--set streams.ORDERS.subjects.x: streams.ORDERS.subjects is no table, so that nothing in it can be set",
+        ),
+        (
             "triggers.billing.max_in_flight=x",
             '--set triggers.billing.max_in_flight: expected a whole number, got the text "x"',
         ),
@@ -212,3 +216,13 @@ def test_only_refuses_what_is_not_there_or_not_enabled(project: Project) -> None
         ConfigError, match=r"app\.toml:7: triggers\.billing\.enabled: false, so that --only can't run it"
     ):
         project.load(SHORT + "enabled = false", only=["billing"])
+
+
+@pytest.mark.parametrize("toml", ["", SHORT + "enabled = false\n"])
+def test_a_file_that_runs_nothing_is_warned_of(project: Project, toml: str) -> None:
+    assert ["none is enabled, so that nothing will run" in line for line in project.warnings(toml)] == [True]
+
+
+def test_a_background_function_alone_is_something_to_run(project: Project) -> None:
+    project.write("handlers.py", "from eventbus_runtime import background\n@background\nasync def tick(): ...\n")
+    assert project.warnings("") == []

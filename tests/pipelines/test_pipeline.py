@@ -110,8 +110,8 @@ async def test_bytes_are_the_payload_itself() -> None:
     assert seen[0] is held.message.payload
 
 
-@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf")])
-def test_a_retry_wants_a_delay_that_can_be_waited_for(delay: float) -> None:
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), "30s"])
+def test_a_retry_wants_a_delay_that_can_be_waited_for(delay: Any) -> None:
     with pytest.raises(ValueError, match="a number of seconds, 0 or more"):
         Retry(delay=delay)
 

@@ -24,6 +24,7 @@ async def check(bus: NatsBus, **changed: Any) -> tuple[str, list[str]]:
         "ack_wait": 30.0,
         "longest_delay": 30.0,
         "declared": dead_letter_stream("billing", SUBJECT, 30.0, 30.0),
+        "note": lambda what, changed: None,
     }
     return await check_dead_letter(bus, **{**asked, **changed})
 

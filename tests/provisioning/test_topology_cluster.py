@@ -54,6 +54,7 @@ async def test_dead_letters_are_as_replicated_as_their_origin(buses: list[NatsBu
         ack_wait=30.0,
         longest_delay=30.0,
         declared=dead_letter_stream("billing", "dead.billing", 30.0, 30.0),
+        note=lambda what, changed: None,
     )
     assert (name, warnings) == ("DEAD_BILLING", [])
     assert (await bus.api("STREAM.INFO.DEAD_BILLING"))["config"]["num_replicas"] == 3

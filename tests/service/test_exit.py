@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections import Counter
@@ -13,7 +14,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from eventbus_runtime.testing.server import NatsServer, free_port
-from tests.service.worker import Worker, wait_for
+from tests.service.worker import WITHIN, Worker, wait_for
 
 CONFIG = """
     [runtime]
@@ -68,6 +69,13 @@ async def fill(js: JetStreamContext, count: int) -> None:
     await js.add_stream(name="ORDERS", subjects=["orders.>"])
     for number in range(count):
         await js.publish("orders.created", str(number).encode())
+
+
+async def wait_stored(js: JetStreamContext, count: int) -> None:
+    """Return when the stream holds so many: what nobody confirmed, the server stores when it gets to it."""
+    async with asyncio.timeout(WITHIN):
+        while (await js.stream_info("ORDERS")).state.messages < count:
+            await asyncio.sleep(0.01)
 
 
 async def settled(js: JetStreamContext) -> tuple[int | None, int | None]:
@@ -132,7 +140,7 @@ async def test_stop_when_idle_handles_all_once_and_exits_0(
     await js.add_stream(name="ORDERS", subjects=["orders.>"])
     for _ in range(5_000):
         await client.publish("orders.created", b"x" * 128)
-    await client.flush()
+    await wait_stored(js, 5_000)
     handlers = """
         from eventbus_runtime import pipeline
 

@@ -124,6 +124,16 @@ def test_an_embedded_server_ends_with_its_worker_however_that_ends(tmp_path: Pat
         wait_for(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, "the server's end")
 
 
+def test_a_worker_whose_embedded_server_is_killed_exits_1_and_says_so(tmp_path: Path) -> None:
+    with Worker(tmp_path / "app", CONFIG.format(url="embedded"), HANDLERS) as worker:
+        worker.wait_logged("trigger work: running")
+        assert worker.process is not None
+        (server,) = psutil.Process(worker.process.pid).children()
+        server.kill()
+        assert worker.wait() == 1
+        worker.wait_logged("the embedded nats-server of bus 'main' has ended by itself (killed by signal 9)")
+
+
 def test_http_tells_why_it_is_not_ready_and_what_it_did(tmp_path: Path, server: NatsServer) -> None:
     import httpx
 

@@ -154,7 +154,7 @@ class Proxy:
     def __init__(self, port: int) -> None:
         self._target = port
         self._open: set[asyncio.StreamWriter] = set()
-        self._pumps: set[asyncio.Task[None]] = set()
+        self._relays: set[asyncio.Task[Any]] = set()
         self._shut = False
 
     async def __aenter__(self) -> Self:
@@ -167,8 +167,8 @@ class Proxy:
     ) -> None:
         self.cut()
         self._server.close()
-        if self._pumps:
-            await asyncio.wait(self._pumps)
+        if self._relays:
+            await asyncio.wait(self._relays)
 
     def cut(self) -> None:
         """Break all connections, and refuse new ones until `mend`."""
@@ -181,15 +181,16 @@ class Proxy:
         self._shut = False
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._shut:
-            writer.transport.abort()
-            return
+        relay = asyncio.current_task()
+        assert relay is not None
+        self._relays.add(relay)
+        relay.add_done_callback(self._relays.discard)
+        self._open.add(writer)
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        self._open |= {writer, back}
-        for source, sink in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._pump(source, sink))
-            self._pumps.add(task)
-            task.add_done_callback(self._pumps.discard)
+        self._open.add(back)
+        if self._shut:  # since before, or meanwhile
+            self.cut()
+        await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:
@@ -235,6 +236,18 @@ class Live:
         """Publish so many at once: the payload, or 0, 1, 2 …"""
         self.outside.send([Frame(subject, payload or b"%d" % number) for number in range(count)])
         await self.outside.ping()
+
+    async def publish_stored(self, count: int) -> None:
+        """Publish so many at once, and return when the stream has them."""
+
+        async def last() -> int:
+            return int((await self.outside.api("STREAM.INFO.S"))["state"]["last_seq"])
+
+        wanted = await last() + count
+        await self.publish_many(count)
+        async with asyncio.timeout(10):
+            while await last() < wanted:
+                await asyncio.sleep(0.005)
 
     async def info(self) -> ConsumerInfo:
         """What the server says of the consumer."""

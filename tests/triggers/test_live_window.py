@@ -39,7 +39,7 @@ async def test_the_server_never_counts_more_than_max_in_flight_even_when_handler
         await crowd.stay(message, 5.0 if message.sequence == 2 else 1.5)
 
     async with running(server, handler, consumer={"ack_wait": 2.0}, max_in_flight=2) as live:
-        await live.publish_many(5)
+        await live.publish_stored(5)
         most = before = 0
 
         async def done() -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Any
@@ -190,6 +191,10 @@ def _cause(client: DialledClient, error: Exception) -> Exception:
 
 def _attempt_failed(bus: str, config: BusConfig, place: Endpoint, error: Exception) -> EventbusError:
     text = sentence(error)
+    # A server that greets first spoils the handshake; or the greeting is lost in it, and waited for.
+    is_spoilt = isinstance(error, ssl.SSLError | TimeoutError) and not isinstance(error, ssl.SSLCertVerificationError)
+    if is_spoilt and config.tls and config.tls.handshake_first:
+        text += f"; buses.{bus}.tls.handshake_first wants a server that has it too (nats-server 2.10.4 or later)"
     if not is_refusal(text):
         return BusUnavailableError(f"{place.url}: {text}")
     key = credentials_key(bus, config, place)
