@@ -43,15 +43,17 @@ def innermost_user_frame(error: BaseException) -> str:
 
     It is the innermost frame outside of this package, of installed packages and of the standard library: a failure
     deep in a client library is shown at the user's line that called it. Where there is none (an application that is
-    itself installed), it is the innermost of all.
+    itself installed), it is the innermost that is not of this package.
     """
     innermost, users = "", ""
     trace = _only(error).__traceback__ or error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        innermost = f"{os.path.basename(code.co_filename)}:{trace.tb_lineno} in {code.co_name}"
+        here = f"{os.path.basename(code.co_filename)}:{trace.tb_lineno} in {code.co_name}"
+        if not code.co_filename.startswith(_OURS):
+            innermost = here
         if _is_users(code):
-            users = innermost
+            users = here
         trace = trace.tb_next
     return users or innermost
 

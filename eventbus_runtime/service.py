@@ -67,15 +67,14 @@ async def _serve(loaded: Loaded, stop_when_idle: float | None) -> int:
 
     try:
         with on_stop_signals(first, again):
-            async with runtime:
-                try:
-                    if stop_when_idle is None:
-                        await runtime.wait()
-                    else:
-                        await runtime.wait_idle(stop_when_idle)
-                finally:
-                    watchdog.start(timeout + _LAST_GRACE)
-            _summarise(runtime)
+            try:
+                async with runtime:
+                    try:
+                        await (runtime.wait() if stop_when_idle is None else runtime.wait_idle(stop_when_idle))
+                    finally:
+                        watchdog.start(timeout + _LAST_GRACE)
+            finally:
+                _summarise(runtime)
     except EventbusError as error:
         if error is not runtime.failure:
             log.error(str(error))

@@ -53,7 +53,9 @@ def _run(options: argparse.Namespace) -> int:
 
         _say(sys.stdout, json.dumps(json_schema(), indent=2))
         return 0
+    # The service before the user's code is loaded: our logs must be the first to import structlog, without rich.
     from eventbus_runtime.config.loader import load
+    from eventbus_runtime.service import serve
 
     loaded = load(
         options.file,
@@ -64,8 +66,6 @@ def _run(options: argparse.Namespace) -> int:
     if options.check or options.dry_run:
         _show(loaded, whole=options.dry_run)
         return 0
-    from eventbus_runtime.service import serve
-
     return serve(loaded, stop_when_idle=options.stop_when_idle)
 
 

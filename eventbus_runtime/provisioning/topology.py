@@ -28,6 +28,7 @@ _PATIENCE: Final = 5.0
 _IS_THERE: Final = frozenset({10058, 10013, 10105, 10148})
 _OVERLAP: Final = 10065
 _UNAVAILABLE: Final = 503
+_NO_PEERS: Final = 10005  # a cluster that is not complete now
 
 # The first server that knows a field, and its level in `$JS.API.INFO`; servers before 2.11 say none.
 _SINCE: Final[Mapping[str, tuple[str, int]]] = {
@@ -83,8 +84,7 @@ async def ensure_stream(bus: Bus, name: str, config: StreamConfig) -> Changed:
         BusUnavailableError: no answer, or the server can't do it at present.
     """
     if not config.declare:
-        await bus.api(f"STREAM.INFO.{name}")
-        return Changed.UNCHANGED
+        return await _attach(bus, f"stream {name}", f"STREAM.INFO.{name}")
     fields = config.to_server(name)
     return await _ensure(
         bus,
@@ -117,8 +117,8 @@ async def ensure_consumer(bus: Bus, name: str, config: ConsumerConfig, *, opt_st
         BusUnavailableError: no answer, or the server can't do it at present.
     """
     if not config.declare:
-        await bus.api(f"CONSUMER.INFO.{config.stream}.{name}")
-        return Changed.UNCHANGED
+        what = f"consumer {name} of stream {config.stream}"
+        return await _attach(bus, what, f"CONSUMER.INFO.{config.stream}.{name}")
     fields = config.to_server(name)
     at_creation = fields
     if opt_start_seq is not None:
@@ -145,6 +145,15 @@ async def ensure_consumer(bus: Bus, name: str, config: ConsumerConfig, *, opt_st
             update=lambda body: request("update", body),
         ),
     )
+
+
+async def _attach(bus: Bus, what: str, subject: str) -> Changed:
+    try:
+        await bus.api(subject)
+    except NotFoundError as error:
+        text = f"{what} is not there, and with declare = false somebody else is to make it"
+        raise NotFoundError(error.code, error.err_code, text, error.subject) from None
+    return Changed.UNCHANGED
 
 
 def changed_stream(declared: Config, server: Config, differences: Iterable[Difference]) -> dict[str, Any]:
@@ -225,7 +234,7 @@ async def _ask(bus: Bus, subject: str, body: Config | None = None, *, timeout: f
     try:
         return await bus.api(subject, body, timeout=timeout)
     except ApiError as error:
-        if error.code == _UNAVAILABLE:
+        if error.code == _UNAVAILABLE or error.err_code == _NO_PEERS:
             raise BusUnavailableError(str(error)) from error
         raise
 

@@ -356,6 +356,5 @@ class Settler:
 
 
 def _unconfirmed(outcome: Failure, text: str) -> Failure:
-    return Failure(
-        "dead_letter_unconfirmed", f"{text}; it failed by {outcome.text or outcome.reason}", error=outcome.error
-    )
+    text = f"{text}; what was to be dead-lettered: {outcome.text or outcome.reason}"
+    return Failure("dead_letter_unconfirmed", text, error=outcome.error)

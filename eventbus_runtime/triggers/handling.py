@@ -21,7 +21,6 @@ async def outcome_of(pipeline: Pipeline, delivery: ActiveDelivery) -> Outcome:
 
     Raises:
         asyncio.CancelledError: the trigger itself is cancelled.
-        KeyboardInterrupt: the user wants the process to end.
     """
     outcome: Outcome
     try:
@@ -32,12 +31,12 @@ async def outcome_of(pipeline: Pipeline, delivery: ActiveDelivery) -> Outcome:
         # Else ours, or something inside the handler was cancelled, and the handler let it through.
         outcome = Failure("error", "CancelledError: what the handler awaited was cancelled", error=error)
     except Retry as retry:
-        outcome = Failure("retry", retry.reason, retry.delay)
+        outcome = Failure("retry", retry.reason or "the handler wants it again", retry.delay)
     except Reject as reject:
-        outcome = Failure("rejected", reject.reason)
+        outcome = Failure("rejected", reject.reason or "the handler rejects it")
     except DecodeError as error:
         outcome = Failure("undecodable", str(error), error=error)
-    except (KeyboardInterrupt, GeneratorExit):
+    except GeneratorExit:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever it is, it fails its message alone, and that is not lost
         outcome = Failure("error", located(error), error=error)

@@ -14,7 +14,8 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 
 def block(language: str, number: int) -> str:
     """The README's code block of a language, from 0."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)[number]
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    return found[number]
 
 
 CONFIG, WRONG = block("toml", 0), block("toml", 1)
