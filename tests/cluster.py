@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.model import BusConfig
-from eventbus_runtime.errors import BusError
+from eventbus_runtime.errors import ApiError, BusError, BusUnavailableError
 from eventbus_runtime.testing.server import NatsServer, free_port
+
+T = TypeVar("T")
+_NO_PEERS = 10005
 
 
 class Cluster:
@@ -61,6 +65,21 @@ async def _until_it_takes_replicas(name: str, node: NatsServer) -> None:
                 return
             except BusError:
                 await asyncio.sleep(0.01)
+
+
+async def once_complete(make: Callable[[], Awaitable[T]]) -> T:
+    """The result of `make`, tried again while the cluster answers that a peer is missing: a meta leader that is newly
+    elected counts its peers as offline until it has heard of them. The runtime tries again by itself, too."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await make()
+            except BusUnavailableError:
+                pass
+            except ApiError as error:
+                if error.err_code != _NO_PEERS:
+                    raise
+            await asyncio.sleep(0.05)
 
 
 async def consumer_leader(bus: NatsBus, stream: str = "S", consumer: str = "c") -> str:

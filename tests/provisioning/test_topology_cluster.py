@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
@@ -13,7 +14,7 @@ from eventbus_runtime.config.model import BusConfig
 from eventbus_runtime.config.objects import ConsumerConfig, StreamConfig
 from eventbus_runtime.provisioning.dead_letters import check_dead_letter, dead_letter_stream
 from eventbus_runtime.provisioning.topology import Changed, ensure_consumer, ensure_stream
-from tests.cluster import cluster_of_three
+from tests.cluster import cluster_of_three, once_complete
 from tests.provisioning.conftest import BINARIES
 
 ORDERS = StreamConfig(subjects=("orders.>",), num_replicas=3)
@@ -33,10 +34,10 @@ async def buses(request: pytest.FixtureRequest) -> AsyncIterator[list[NatsBus]]:
 
 
 async def test_processes_that_start_at_once_all_get_their_stream_and_consumer(buses: list[NatsBus]) -> None:
-    made = await asyncio.gather(*(ensure_stream(bus, "ORDERS", ORDERS) for bus in buses))
+    made = await asyncio.gather(*(once_complete(partial(ensure_stream, bus, "ORDERS", ORDERS)) for bus in buses))
     assert Changed.UPDATED not in made
     billing = ConsumerConfig(stream="ORDERS", max_ack_pending=5)
-    made = await asyncio.gather(*(ensure_consumer(bus, "billing", billing) for bus in buses))
+    made = await asyncio.gather(*(once_complete(partial(ensure_consumer, bus, "billing", billing)) for bus in buses))
     assert Changed.UPDATED not in made
     assert await ensure_stream(buses[0], "ORDERS", ORDERS) is Changed.UNCHANGED
     assert await ensure_consumer(buses[1], "billing", billing) is Changed.UNCHANGED
@@ -44,7 +45,7 @@ async def test_processes_that_start_at_once_all_get_their_stream_and_consumer(bu
 
 async def test_dead_letters_are_as_replicated_as_their_origin(buses: list[NatsBus]) -> None:
     bus = buses[0]
-    await ensure_stream(bus, "ORDERS", ORDERS)
+    await once_complete(partial(ensure_stream, bus, "ORDERS", ORDERS))
     name, warnings = await check_dead_letter(
         bus,
         trigger="billing",

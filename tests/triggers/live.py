@@ -23,6 +23,7 @@ from eventbus_runtime.pipelines.resources import Resources
 from eventbus_runtime.testing.server import NatsServer
 from eventbus_runtime.triggers.pull import Limits
 from eventbus_runtime.triggers.subscribe import Prepare, SubscribeTrigger
+from tests.cluster import once_complete
 
 Handler = Callable[..., Any]
 
@@ -318,7 +319,8 @@ def make_trigger(
 
 
 async def make_stream(bus: NatsBus, name: str = "S", subjects: Sequence[str] = ("s.>",), **config: Any) -> None:
-    await bus.api(f"STREAM.CREATE.{name}", {"name": name, "subjects": list(subjects), **config})
+    body = {"name": name, "subjects": list(subjects), **config}
+    await once_complete(lambda: bus.api(f"STREAM.CREATE.{name}", body))
 
 
 async def make_consumer(bus: NatsBus, *, ack_wait: float = 30.0, **config: Any) -> None:
