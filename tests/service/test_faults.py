@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections import Counter
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,9 @@ import nats
 import psutil
 import pytest
 
+from eventbus_runtime.buses.nats import NatsBus
+from eventbus_runtime.config.model import BusConfig
+from eventbus_runtime.errors import BusError, PublishError
 from eventbus_runtime.testing.server import NatsServer
 from tests.service.worker import Worker, wait_for
 
@@ -46,22 +50,16 @@ async def test_server_killed_three_times_under_load_loses_nothing_and_logs_littl
     over = asyncio.Event()
 
     async def publish() -> None:
-        number = 0
-        while not over.is_set():
-            try:
-                client = await nats.connect(server.url, allow_reconnect=False, error_cb=ignore)
-                js = client.jetstream()
-                while not over.is_set():
-                    await js.publish("orders.created", str(number).encode(), timeout=1)
-                    published.append(str(number))
-                    number += 1
-                await client.close()
-            except (nats.errors.Error, OSError):
-                number += 1
-                await asyncio.sleep(0.05)
-
-    async def ignore(_error: Exception) -> None:
-        pass
+        async with NatsBus("publisher", BusConfig(), urls=[server.url]) as bus:
+            for number in map(str, count()):
+                if over.is_set():
+                    return
+                try:
+                    await bus.wait_connected()
+                    await bus.publish("orders.created", number.encode(), timeout=1)
+                    published.append(number)
+                except (BusError, PublishError):  # not confirmed, so not counted
+                    await asyncio.sleep(0.02)
 
     with Worker(tmp_path / "app", CONFIG.format(url=server.url), HANDLERS) as worker:
         worker.wait_logged("trigger work: running")
