@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from eventbus_runtime.config.loader import Loaded
@@ -32,19 +32,19 @@ def serve(loaded: Loaded, *, stop_when_idle: float | None = None) -> int:
     """
     section = loaded.config.runtime
     configure(section.log_level, section.log_format)
-    code = _run(_serve(loaded, stop_when_idle))
+    code = _run(lambda: _serve(loaded, stop_when_idle))
     if any(thread is not threading.current_thread() and not thread.daemon for thread in threading.enumerate()):
         _leave(code)
     return code
 
 
-def _run(main: Coroutine[Any, Any, int]) -> int:
+def _run(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     try:
         import uvloop
     except ImportError:  # Windows
-        return asyncio.run(main)
+        return asyncio.run(main())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
+        return runner.run(main())
 
 
 async def _serve(loaded: Loaded, stop_when_idle: float | None) -> int:
