@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -10,6 +12,15 @@ import pytest
 from eventbus_runtime.testing.server import NatsServer
 
 MakeServer = Callable[..., NatsServer]
+
+
+@pytest.fixture(autouse=True)
+def _paths_restored() -> Iterator[None]:
+    """Loading a configuration makes its folder importable: the next test must not find this one's `handlers`."""
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
+    importlib.invalidate_caches()
 
 
 @pytest.fixture
