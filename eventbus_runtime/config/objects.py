@@ -172,10 +172,6 @@ class ServerObject(ServerTable):
 
     declare: bool = Field(True, description="false: attach only, never created or changed.")
 
-    def to_server(self, name: str) -> dict[str, Any]:
-        """What was declared, in the server's JSON: only the fields that the file sets. Durations in nanoseconds."""
-        raise NotImplementedError
-
     def _set_fields(self, ours: set[str]) -> dict[str, Any]:
         fields = self.model_dump(exclude_unset=True, exclude_none=True, exclude={"declare", *ours})
         return {key: _plain(value) for key, value in fields.items()}

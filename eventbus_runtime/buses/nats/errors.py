@@ -13,7 +13,6 @@ import nats.errors
 from eventbus_runtime.errors import (
     ApiError,
     BusError,
-    BusUnavailableError,
     JetStreamDisabledError,
     NotFoundError,
 )
@@ -25,10 +24,6 @@ PERMISSIONS_VIOLATION = "permissions violation"
 
 # JSNotEnabledErr and JSNotEnabledForAccountErr (nats-server, server/errors.json).
 _DISABLED = {10076: "JetStream is off on this server", 10039: "JetStream is not enabled for this account"}
-
-
-class RefusedError(BusUnavailableError):
-    """The server refused our credentials in this attempt."""
 
 
 def is_refusal(text: str) -> bool:
