@@ -9,18 +9,25 @@ from contextlib import ExitStack
 
 import pytest
 
+from eventbus_runtime.pipelines import registry
 from eventbus_runtime.testing.server import NatsServer
 
 MakeServer = Callable[..., NatsServer]
 
 
 @pytest.fixture(autouse=True)
-def _paths_restored() -> Iterator[None]:
-    """Loading a configuration makes its folder importable: the next test must not find this one's `handlers`."""
-    before = list(sys.path)
+def _process_restored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Loading a configuration makes its folder importable, imports modules of it, and these register pipelines: the
+    next test must find no `handlers` of this one, by path, by module or by registration."""
+    paths, modules, registered = list(sys.path), set(sys.modules), len(registry._registrations)
     yield
-    sys.path[:] = before
+    sys.path[:] = paths
     importlib.invalidate_caches()
+    temporary = str(tmp_path_factory.getbasetemp())
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(temporary):
+            del sys.modules[name]
+    del registry._registrations[registered:]
 
 
 @pytest.fixture
