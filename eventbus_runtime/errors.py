@@ -12,7 +12,11 @@ EventbusError
 │   ├── PayloadTooLargeError      more than the server's max_payload; never sent
 │   └── ApiError                  the JetStream API answered with an error
 │       └── NotFoundError               the stream or consumer does not exist
-├── PublishError            a publish that was not confirmed; retryable
+├── PublishError            a publish that was not confirmed; retryable, where not said otherwise
+│   ├── NoStreamError             no stream stores the subject
+│   ├── StreamFullError           the stream, or its account, is at a limit
+│   ├── WrongSequenceError        somebody else has published meanwhile; not retryable
+│   └── MessageTooLargeError      more than the stream's max_msg_size; not retryable
 ├── TopologyError           a stream or consumer that can't be made as declared
 └── TriggerError            a trigger that can't run
 
@@ -125,6 +129,33 @@ class PublishError(EventbusError):
     def __init__(self, text: str, err_code: int = 0) -> None:
         self.err_code = err_code
         super().__init__(text)
+
+
+class NoStreamError(PublishError):
+    """No stream stores the subject. The server said so, and again whenever it was tried later (NATS ADR-22)."""
+
+
+class StreamFullError(PublishError):
+    """The stream refuses new messages at its limit (`discard = "new"`), or server or account have no room left."""
+
+
+class WrongSequenceError(PublishError):
+    """The last sequence is not the expected one: somebody else has published meanwhile.
+
+    `sequence` is the stream's or subject's last one, None where the server does not tell it.
+    """
+
+    retryable = False
+
+    def __init__(self, text: str, err_code: int, sequence: int | None) -> None:
+        self.sequence = sequence
+        super().__init__(text, err_code)
+
+
+class MessageTooLargeError(PublishError):
+    """A message with its headers is larger than the stream's max_msg_size."""
+
+    retryable = False
 
 
 class TopologyError(EventbusError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import inf
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from eventbus_runtime.events import State
@@ -16,7 +15,7 @@ HeaderPairs: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
 class Frame(NamedTuple):
-    """One publish without confirmation: a settlement, a progress note or a pull request.
+    """One publish without confirmation: a nak or a pull request.
 
     Args:
         subject: where to.
@@ -30,10 +29,6 @@ class Frame(NamedTuple):
     body: bytes = b""
     reply: str = ""
     keep_until: float = 0.0
-
-
-FOREVER = inf
-"""A `Frame.keep_until` for what is worth saying however late: an ack."""
 
 
 class PubAck(NamedTuple):
@@ -83,6 +78,10 @@ class Bus(Protocol):
     def is_connected(self) -> bool:
         """Whether there is a live connection at this moment."""
 
+    @property
+    def congested(self) -> bool:
+        """Whether the connection takes nothing more for now, so that what is sent gathers in memory."""
+
     async def wait_connected(self) -> None:
         """Return once there is a connection.
 
@@ -108,12 +107,16 @@ class Bus(Protocol):
             headers: a mapping, or pairs where a name has several values.
             id: `Nats-Msg-Id`, for the stream's duplicate window.
             expect_stream: refuse any other stream (`Nats-Expected-Stream`).
-            timeout: seconds to wait for the confirmation.
+            timeout: seconds to wait for the confirmation, with the wait for room among 4096 unconfirmed ones and with
+                what is tried again where no stream listens. It is over at most 0.1 s late.
 
         Raises:
             PayloadTooLargeError: with its headers it is above `max_payload`; nothing was sent.
-            PublishError: a stream refused it, no stream listens there, or no confirmation came in time.
-            BusUnavailableError: there is no connection.
+            NoStreamError: no stream listens there, nor did half a second later (NATS ADR-22).
+            StreamFullError, WrongSequenceError, MessageTooLargeError: the stream refused it for this reason.
+            PublishError: it was refused for another reason, or no confirmation came in time; then it may have been
+                stored all the same, and only the same `id` keeps the next try from storing it twice.
+            BusUnavailableError: there is no connection, or it was lost meanwhile; the text says whether it was sent.
             ValueError: subject or headers can't go on the wire.
         """
 
@@ -145,6 +148,16 @@ class Bus(Protocol):
 
     def send(self, frames: Sequence[Frame]) -> None:
         """Write frames, in order, with what else this turn of the loop has to say. Never blocks."""
+
+    def answer_all(self, subjects: Sequence[bytes], body: bytes = b"", reply: str = "") -> None:
+        """Write `body` to each of these reply subjects; the last one asks for an answer at `reply`. Never blocks;
+        without a connection nothing is written, then or later.
+
+        Args:
+            subjects: as they came off the wire; at least one.
+            body: what to write to each.
+            reply: reply subject of the last, or empty.
+        """
 
     async def ping(self, timeout: float = 5.0) -> bool:
         """Whether the server answered a PING that was sent behind all frames so far, within `timeout` seconds.

@@ -25,6 +25,7 @@ class ConsumerInfo(NamedTuple):
     filter_subjects: tuple[str, ...]
     num_pending: int
     num_ack_pending: int
+    delivered: int
     ack_floor: int
     num_replicas: int
     paused: bool
@@ -51,10 +52,16 @@ class ConsumerInfo(NamedTuple):
             filter_subjects=tuple(config.get("filter_subjects") or ([one] if one else ())),
             num_pending=answer.get("num_pending", 0),
             num_ack_pending=answer.get("num_ack_pending", 0),
+            delivered=(answer.get("delivered") or {}).get("stream_seq", 0),
             ack_floor=(answer.get("ack_floor") or {}).get("stream_seq", 0),
             num_replicas=config.get("num_replicas", 0) or len((answer.get("cluster") or {}).get("replicas") or ()) + 1,
             paused=bool(answer.get("paused", False)),
         )
+
+    @property
+    def shortest_window(self) -> float:
+        """Seconds after which, at the earliest, the server delivers again what is not settled."""
+        return min(self.backoff or (self.ack_wait,))
 
     def window(self, delivery_count: int) -> float:
         """Seconds until the server delivers again what is not settled (the `backoff` step, where there are steps)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Any
 
 import nats
@@ -10,7 +11,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from eventbus_runtime.buses.base import FOREVER, Frame
+from eventbus_runtime.buses.base import Frame
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.model import BusConfig
 from eventbus_runtime.errors import BusUnavailableError
@@ -31,7 +32,9 @@ async def connected(server: NatsServer, **options: Any) -> Client:
 
 
 def hooks(client: Client) -> dict[str, object]:
-    return {name: getattr(client, name) for name in HOOKS} | {"_process_msg": client.__dict__.get("_process_msg")}
+    return {name: getattr(client, name) for name in (*HOOKS, "_ps")} | {
+        "_process_msg": client.__dict__.get("_process_msg")
+    }
 
 
 async def test_it_is_used_and_given_back_as_it_was(server: NatsServer) -> None:
@@ -93,7 +96,7 @@ async def test_its_reconnects_are_followed_and_its_callbacks_called(server: Nats
         await bus.api("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]})
         server.kill()
         await facts.until_state(State.BACKING_OFF)
-        bus.send([Frame("s", b"kept", keep_until=FOREVER), Frame("s", b"dropped")])
+        bus.send([Frame("s", b"kept", keep_until=inf), Frame("s", b"dropped")])
         server.start()
         await bus.wait_connected()
         bus.send([Frame(inbox.subject, b"to the old inbox")])
@@ -147,7 +150,7 @@ async def test_what_was_read_before_a_loss_comes_before_it(server: NatsServer) -
         bus.listen(Breaks())
         await bus.open_inbox(lambda raws: told.extend(raw[2].decode() for raw in raws))
         # Read, and lost in the same turn of the loop: as when the write that follows fails.
-        await client._process_msg(client._sid, b"subject", b"", b"message", b"")
+        await client._ps.parse(b"MSG subject %d 7\r\nmessage\r\n" % client._sid)
         bus._life.detach("a write failed")
         assert told == ["message", "disconnected"]
     await client.close()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from math import inf
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eventbus_runtime.buses.base import FOREVER, Frame
+from eventbus_runtime.buses.base import Frame
 from eventbus_runtime.buses.nats.writer import publication
 from eventbus_runtime.message import Raw
 from eventbus_runtime.testing.server import NatsServer
@@ -180,7 +181,7 @@ async def test_a_server_that_takes_nothing_does_not_block_who_sends(make_server:
         with frozen(server):
             began = time.monotonic()
             for _ in range(300):
-                bus.send([Frame(inbox.subject, bytes(100_000), keep_until=FOREVER)])
+                bus.send([Frame(inbox.subject, bytes(100_000), keep_until=inf)])
                 await asyncio.sleep(0)
             assert time.monotonic() - began < 5
             transport: Any = bus._life.live().client._transport

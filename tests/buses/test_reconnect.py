@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 
-from eventbus_runtime.buses.base import FOREVER, Frame
+from eventbus_runtime.buses.base import Frame
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.events import State, StateChanged
 from eventbus_runtime.testing.server import NatsServer
@@ -67,7 +68,7 @@ async def test_what_may_wait_is_written_first_after_the_break_and_the_rest_is_dr
         await broken(bus, server)
         bus.send(
             [
-                Frame("s.1", b"ack", keep_until=FOREVER),
+                Frame("s.1", b"ack", keep_until=inf),
                 Frame("s.2", b"pull"),
                 Frame("s.3", b"late nak", keep_until=loop.time() + 0.01),
                 Frame("s.4", b"nak", keep_until=loop.time() + 60),

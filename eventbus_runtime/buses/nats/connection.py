@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,18 +18,12 @@ from eventbus_runtime.buses.nats.errors import api_error
 from eventbus_runtime.buses.nats.lifecycle import Lifecycle
 from eventbus_runtime.buses.nats.link import Link
 from eventbus_runtime.buses.nats.options import check_names, endpoints
-from eventbus_runtime.buses.nats.requests import json_object, nobody_listens, pub_ack
+from eventbus_runtime.buses.nats.publisher import Publisher
+from eventbus_runtime.buses.nats.requests import json_object, nobody_listens, too_large
 from eventbus_runtime.config.model import BusConfig
 from eventbus_runtime.counters import BusCounters
-from eventbus_runtime.errors import (
-    BusError,
-    BusUnavailableError,
-    JetStreamDisabledError,
-    PayloadTooLargeError,
-    PublishError,
-)
+from eventbus_runtime.errors import BusError, BusUnavailableError, JetStreamDisabledError
 from eventbus_runtime.events import Fact, State, Tell
-from eventbus_runtime.headers import encode
 from eventbus_runtime.message import Raw
 
 # What a stop may take: the last PING, closing the socket, and nothing else.
@@ -80,6 +74,7 @@ class NatsBus:
         self.name = name
         self._config = config
         self._life = Lifecycle(name, config.inbox_prefix, tell)
+        self._publisher = Publisher(self._life)
         self._adoption = Adoption(self._life, adopted) if adopted is not None else None
         self._keeper: asyncio.Task[None] | None = None
         self._entered = False
@@ -139,6 +134,11 @@ class NatsBus:
         return self._life.link is not None
 
     @property
+    def congested(self) -> bool:
+        """Whether the connection takes nothing more for now, so that what is sent gathers in memory."""
+        return self._life.writer.congested
+
+    @property
     def max_payload(self) -> int:
         """Most bytes of a message with its headers, as the server said; its default before the first connection."""
         return self._life.max_payload
@@ -165,7 +165,7 @@ class NatsBus:
         """
         await self._life.wait()
 
-    async def publish(
+    def publish(
         self,
         subject: str,
         payload: bytes | str = b"",
@@ -174,27 +174,16 @@ class NatsBus:
         id: str | None = None,  # noqa: A002 - the header's own word
         expect_stream: str | None = None,
         timeout: float = 5.0,
-    ) -> PubAck:
+    ) -> Coroutine[Any, Any, PubAck]:
         """Publish, and wait until a stream has stored it; see `buses.base.Bus.publish`. A `Nats-Msg-Id` among the
         headers wins over `id`."""
-        pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
-        if id is not None and all(name != "Nats-Msg-Id" for name, _ in pairs):
-            pairs.append(("Nats-Msg-Id", id))
-        if expect_stream is not None:
-            pairs.append(("Nats-Expected-Stream", expect_stream))
-        body = payload.encode() if isinstance(payload, str) else payload
-        try:
-            raw = await self._ask(subject, body, encode(pairs), timeout)
-        except TimeoutError:
-            raise PublishError(f"no stream confirmed {subject!r} within {timeout:g} s") from None
-        ack = pub_ack(raw, subject)
-        self.counters.published += 1
-        return ack
+        # Not `async def`: a coroutine around the publisher's own would cost every publish.
+        return self._publisher.publish(subject, payload, headers, id, expect_stream, timeout)
 
     async def request(self, subject: str, payload: bytes = b"", *, timeout: float = 5.0) -> bytes:
         """Ask, and return the answer's payload; see `buses.base.Bus.request`."""
         try:
-            raw = await self._ask(subject, payload, b"", timeout)
+            raw = await self._ask(subject, payload, timeout)
         except TimeoutError:
             raise BusUnavailableError(f"no answer from {subject!r} within {timeout:g} s") from None
         if nobody_listens(raw):
@@ -205,7 +194,7 @@ class NatsBus:
         """Ask the JetStream API; see `buses.base.Bus.api`."""
         asked = self.api_subject(subject)
         try:
-            raw = await self._ask(asked, json.dumps(body).encode() if body is not None else b"", b"", timeout)
+            raw = await self._ask(asked, json.dumps(body).encode() if body is not None else b"", timeout)
         except TimeoutError:
             raise BusUnavailableError(f"JetStream did not answer {asked!r} within {timeout:g} s") from None
         if nobody_listens(raw):
@@ -236,6 +225,10 @@ class NatsBus:
         """
         self._life.writer.send(frames)
 
+    def answer_all(self, subjects: Sequence[bytes], body: bytes = b"", reply: str = "") -> None:
+        """Write `body` to each of these reply subjects; see `buses.base.Bus.answer_all`."""
+        self._life.writer.answer_all(subjects, body, reply)
+
     async def ping(self, timeout: float = 5.0) -> bool:
         """Whether the server answered a PING behind all frames so far; see `buses.base.Bus.ping`."""
         link = self._life.link
@@ -245,15 +238,11 @@ class NatsBus:
         """Tell `listener` of breaks from now on; call what is returned to end it."""
         return self._life.listen(listener)
 
-    async def _ask(self, subject: str, payload: bytes, headers: bytes, timeout: float) -> Raw:
+    async def _ask(self, subject: str, payload: bytes, timeout: float) -> Raw:
         link = self._life.live()
-        size, limit = len(headers) + len(payload), self.max_payload
-        if size > limit:
-            raise PayloadTooLargeError(
-                f"the message to {subject!r} has {size} bytes with its headers, and the server takes {limit} "
-                "(its max_payload); nothing was sent"
-            )
-        return await link.requests.ask(subject, payload, headers, timeout=timeout)
+        if len(payload) > self.max_payload:
+            raise too_large(subject, len(payload), self.max_payload)
+        return await link.requests.ask(subject, payload, timeout=timeout)
 
     def _no_jetstream(self, asked: str) -> BusError:
         if self._config.domain or self._config.api_prefix:

@@ -14,7 +14,11 @@ from eventbus_runtime.errors import (
     ApiError,
     BusError,
     JetStreamDisabledError,
+    MessageTooLargeError,
     NotFoundError,
+    PublishError,
+    StreamFullError,
+    WrongSequenceError,
 )
 
 # The server's texts for credentials that it does not take, now or any more (nats-server, server/errors.go).
@@ -24,6 +28,9 @@ PERMISSIONS_VIOLATION = "permissions violation"
 
 # JSNotEnabledErr and JSNotEnabledForAccountErr (nats-server, server/errors.json).
 _DISABLED = {10076: "JetStream is off on this server", 10039: "JetStream is not enabled for this account"}
+# What a stream refuses a publish with (the same file). A store that fails has one number for all causes.
+_WRONG_SEQUENCE, _TOO_LARGE, _STORE_FAILED = (10071, 10164), 10054, 10077
+_NO_ROOM = (10002, 10023)  # of the account, of the server
 
 
 def is_refusal(text: str) -> bool:
@@ -61,6 +68,20 @@ def api_error(error: dict[str, object], subject: str) -> BusError:
         return JetStreamDisabledError(f"{_DISABLED[err_code]} (asked of {subject})")
     kind = NotFoundError if code == 404 else ApiError
     return kind(code, err_code, str(error.get("description", "unknown error")), subject)
+
+
+def refusal(error: dict[str, object], subject: str) -> PublishError:
+    """The error object of a stream's answer to a publish to `subject`."""
+    err_code, description = _number(error.get("err_code")), str(error.get("description", "unknown error"))
+    text = f"{subject!r} was refused: {description} (error {err_code})"
+    if err_code in _WRONG_SEQUENCE:
+        last = description.rpartition(": ")[2]
+        return WrongSequenceError(text, err_code, int(last) if last.isdecimal() else None)
+    if err_code == _TOO_LARGE:
+        return MessageTooLargeError(text, err_code)
+    if err_code in _NO_ROOM or (err_code == _STORE_FAILED and description.startswith("maximum ")):
+        return StreamFullError(text, err_code)
+    return PublishError(text, err_code)
 
 
 def _number(value: object) -> int:

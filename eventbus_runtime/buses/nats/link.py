@@ -32,10 +32,10 @@ class Link:
         self._inbox_prefix = inbox_prefix
         self._reader = Reader(client)
         self._closed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        writer.attach()
+        writer.attach(client, lost)
         self.requests = Requests(self.new_inbox(), writer.write)
         self._subscribe(self.requests.subject, self.requests.take)
-        self.writing = asyncio.create_task(writer.run(client, lost), name="eventbus bus writer")
+        self.writing = asyncio.create_task(writer.drain(), name="eventbus bus writer")
 
     def new_inbox(self) -> str:
         """A reply subject that nobody else has."""

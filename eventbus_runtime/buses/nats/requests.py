@@ -1,19 +1,23 @@
-"""Questions and their answers: one wildcard inbox a connection, one token a question."""
+"""Questions and their answers: one wildcard inbox a connection, one reply subject a question, one timer for all."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections.abc import Callable
+from math import inf
+from time import monotonic
 from typing import Any
 
-from eventbus_runtime.buses.base import PubAck
 from eventbus_runtime.buses.nats.writer import publication
-from eventbus_runtime.errors import BusUnavailableError, PublishError
+from eventbus_runtime.errors import BusUnavailableError, PayloadTooLargeError
 from eventbus_runtime.message import Raw
 
 _NO_RESPONDERS = 503
+# Seconds between two looks at what waits, at least.
+_TICK = 0.05
 
 
 def status(raw: Raw) -> int:
@@ -28,23 +32,45 @@ def nobody_listens(raw: Raw) -> bool:
 
 
 class Requests:
-    """The open questions of one connection."""
+    """The open questions of one connection.
+
+    Whatever waits here has a deadline by `time.monotonic`. It fails no earlier, and at most 0.1 s later as long as
+    nothing blocks the event loop.
+    """
 
     def __init__(self, prefix: str, write: Callable[[bytes], None]) -> None:
         self.subject = f"{prefix}.*"
-        self._prefix = prefix
-        self._cut = len(prefix) + 1
+        self._prefix = f"{prefix}.".encode()
         self._write = write
+        self._loop = asyncio.get_running_loop()
         self._tokens = itertools.count()
-        self._waiting: dict[bytes, asyncio.Future[Raw]] = {}
+        self._waiting: dict[bytes, tuple[asyncio.Future[Raw], float]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._served_from = inf  # the timer is early enough for deadlines from here on
 
-    async def ask(self, subject: str, payload: bytes, headers: bytes = b"", *, timeout: float) -> Raw:
+    def expect(self, deadline: float) -> tuple[bytes, asyncio.Future[Raw]]:
+        """A new reply subject, and what answers there first; it may be a status of the server.
+
+        The future fails with TimeoutError after `deadline`, and with BusUnavailableError when the connection is lost.
+        Who awaits it must `forget` the reply subject whatever happened.
+        """
+        reply = b"%b%x" % (self._prefix, next(self._tokens))
+        answer: asyncio.Future[Raw] = self._loop.create_future()
+        self._waiting[reply] = answer, deadline
+        if deadline < self._served_from:
+            self._arm(deadline)
+        return reply, answer
+
+    def forget(self, reply: bytes) -> None:
+        """Nobody waits for an answer at `reply` any more. Idempotent."""
+        self._waiting.pop(reply, None)
+
+    async def ask(self, subject: str, payload: bytes, *, timeout: float) -> Raw:
         """Send, and return what answers first; it may be a status of the server.
 
         Args:
             subject: where to.
             payload: the body.
-            headers: an encoded header block, or empty.
             timeout: seconds to wait.
 
         Raises:
@@ -52,47 +78,75 @@ class Requests:
             BusUnavailableError: the connection was lost meanwhile.
             ValueError: the subject can't go on the wire.
         """
-        token = f"{next(self._tokens):x}"
-        command = publication(subject, payload, f"{self._prefix}.{token}", headers)
-        future: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
-        self._waiting[token.encode()] = future
-        self._write(command)
+        reply, answer = self.expect(monotonic() + timeout)
         try:
-            async with asyncio.timeout(timeout):
-                return await future
+            self._write(publication(subject, payload, reply.decode()))
+            return await answer
         finally:
-            self._waiting.pop(token.encode(), None)
+            self.forget(reply)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, on the one timer.
+
+        Raises:
+            BusUnavailableError: the connection was lost meanwhile.
+        """
+        reply, over = self.expect(monotonic() + seconds)
+        try:
+            with contextlib.suppress(TimeoutError):
+                await over
+        finally:
+            self.forget(reply)
 
     def take(self, answers: list[Raw]) -> None:
         """The inbox's sink."""
+        waiting = self._waiting
         for raw in answers:
-            future = self._waiting.get(raw[0][self._cut :])
-            if future is not None and not future.done():
-                future.set_result(raw)
+            entry = waiting.pop(raw[0], None)
+            if entry is not None and not entry[0].done():
+                entry[0].set_result(raw)
 
     def fail(self, reason: str) -> None:
         """The connection is gone: no answer will come."""
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(BusUnavailableError(reason))
+        for answer, _ in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(BusUnavailableError(reason))
+        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _arm(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        now = monotonic()
+        due = max(deadline, now + _TICK)
+        self._timer = self._loop.call_later(due - now, self._tick)
+        self._served_from = due - _TICK
+
+    def _tick(self) -> None:
+        self._timer, self._served_from = None, inf
+        now, next_deadline = monotonic(), inf
+        for answer, deadline in self._waiting.values():
+            if deadline > now:
+                next_deadline = min(next_deadline, deadline)
+            elif not answer.done():
+                answer.set_exception(TimeoutError())
+        if next_deadline < inf:
+            self._arm(next_deadline)
 
 
-def pub_ack(raw: Raw, subject: str) -> PubAck:
-    """Read a stream's answer to a publish.
+def too_large(subject: str, size: int, limit: int) -> PayloadTooLargeError:
+    """What to raise instead of sending what is larger than the server takes: it would end the connection.
 
-    Raises:
-        PublishError: it is a refusal, no stream listens, or something else answered.
+    Args:
+        subject: where to.
+        size: bytes of headers and payload together; that is what the server compares.
+        limit: the server's `max_payload`.
     """
-    if nobody_listens(raw):
-        raise PublishError(f"no stream stores {subject!r}: declare one, or correct the subject")
-    answer = json_object(raw[2])
-    error = answer.get("error")
-    if isinstance(error, dict):
-        raise PublishError(f"{subject!r} was refused: {error.get('description')}", int(error.get("err_code", 0)))
-    try:
-        return PubAck(str(answer["stream"]), int(answer["seq"]), bool(answer.get("duplicate", False)))
-    except (KeyError, TypeError, ValueError):
-        raise PublishError(f"something other than a stream answered on {subject!r}: {raw[2][:80]!r}") from None
+    return PayloadTooLargeError(
+        f"the message to {subject!r} has {size} bytes with its headers, and the server takes {limit} "
+        "(its max_payload); nothing was sent"
+    )
 
 
 def json_object(payload: bytes) -> dict[str, Any]:
