@@ -35,14 +35,18 @@ class AckToken(NamedTuple):
             ValueError: it is not a JetStream acknowledgement subject.
         """
         parts = token.split(".")
-        if parts[:2] != ["$JS", "ACK"] or (len(parts) != 9 and len(parts) < 11):
-            raise ValueError(f"{token!r} is not a JetStream acknowledgement subject")
-        domain, at = ("", 2) if len(parts) == 9 else (parts[2], 4)
         try:
-            numbers = [int(part) for part in parts[at + 2 : at + 7]]
+            match parts:
+                case ["$JS", "ACK", stream, consumer, count, sequence, consumer_sequence, time, pending]:
+                    domain = ""
+                case ["$JS", "ACK", domain, _, stream, consumer, count, sequence, consumer_sequence, time, pending, *_]:
+                    pass
+                case _:
+                    raise ValueError
+            numbers = int(count), int(sequence), int(consumer_sequence), int(time), int(pending)
         except ValueError:
             raise ValueError(f"{token!r} is not a JetStream acknowledgement subject") from None
-        return cls("" if domain == "_" else domain, parts[at], parts[at + 1], *numbers)
+        return cls("" if domain == "_" else domain, stream, consumer, *numbers)
 
 
 class Message:
@@ -101,6 +105,13 @@ class Message:
         if self._token is None:
             self._token = AckToken.parse(self._raw[1].decode())
         return self._token
+
+    @property
+    def origin(self) -> str:
+        """`stream.sequence.timestamp_ns`: the same for every delivery of it, and for no other message."""
+        parts = self.ack_token.split(".")
+        at = 2 if len(parts) == 9 else 4
+        return f"{parts[at]}.{parts[at + 3]}.{parts[at + 5]}"
 
     @property
     def sequence(self) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol
 
 from eventbus_runtime.buses.base import PubAck
 from eventbus_runtime.message import Message
@@ -49,11 +49,19 @@ class Pipeline(Protocol):
     blocking: bool
     """True for a `def` handler: it runs in a thread and can't be cancelled."""
 
-    async def fire(self, delivery: Delivery) -> Sequence[Publish]:
-        """Run the handler and return what it wants published; the trigger publishes it and settles.
+    def fire(self, delivery: Delivery) -> Awaitable[Any]:
+        """Run the handler; what is awaited gives its result, for `outgoing`. No coroutine around the handler's own.
 
-        Raises:
-            Retry, Reject: the handler's own choice of settlement (raised or returned).
+        Raises (when called or awaited):
+            Retry, Reject: the handler's own choice of settlement.
             DecodeError: the payload does not decode to the handler's type; the handler did not run.
             Exception: whatever else the handler raised.
+        """
+
+    def outgoing(self, result: Any) -> Sequence[Publish]:
+        """What a handler's result says is to be published; the trigger publishes it and settles.
+
+        Raises:
+            Retry, Reject: the handler returned one.
+            TypeError: no handler may return this.
         """

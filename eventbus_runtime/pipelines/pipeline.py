@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from inspect import iscoroutine
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from anyio import CapacityLimiter, to_thread
 
@@ -20,19 +20,20 @@ from eventbus_runtime.pipelines.registry import Registration, Registry
 from eventbus_runtime.pipelines.resources import Opener, Resources, close, opener
 from eventbus_runtime.pipelines.signature import BLOCKING
 
-Run: TypeAlias = Callable[[Any], Coroutine[Any, Any, Sequence[Publish]]]
-"""Runs a handler, given a `Delivery` or a `Scope`."""
+Run: TypeAlias = Callable[[Any], Coroutine[Any, Any, Any]]
+"""Runs a handler, given a `Delivery` or a `Scope`; its result is for `outgoing`, which may have read it already."""
 
 Outgoing: TypeAlias = Callable[[Any], Sequence[Publish]]
 
 
 @dataclass(slots=True)
 class BoundPipeline:
-    """A `pipelines.base.Pipeline`. `fire` is a closure made for this handler's own shape."""
+    """A `pipelines.base.Pipeline`. `fire` and `outgoing` are closures made for this very handler."""
 
     name: str
     blocking: bool
     fire: Run
+    outgoing: Outgoing
 
 
 def bind(
@@ -64,11 +65,12 @@ def bind(
     outside, inside = _split(plan, scoped)
     types = (*outside, *inside) if scoped else None
     openers = [[opener(scoped[each], bus, resources.getter, types) for each in part] for part in (outside, inside)]
-    run = _run(plan, arguments(plan, bus, resources.getter, types), openers[1], threads)
+    outgoing = _outgoing(registration)
+    run = _run(plan, arguments(plan, bus, resources.getter, types), outgoing, openers[1], threads)
     if scoped:
         decode = next((source.value for source in plan.sources if source.what == "payload"), None)
-        run = _per_delivery(_around(run, openers[0]), decode)
-    return BoundPipeline(registration.name, plan.shape in BLOCKING, run)
+        run = _per_delivery(_around(run, outgoing, openers[0]), decode)
+    return BoundPipeline(registration.name, plan.shape in BLOCKING, run, outgoing)
 
 
 def bind_background(
@@ -103,66 +105,46 @@ def _split(plan: Plan, scoped: dict[Any, Plan]) -> tuple[list[Any], list[Any]]:
     return [each for each in scoped if each in outside], [each for each in scoped if each not in outside]
 
 
-def _run(plan: Plan, given: Arguments, inside: Sequence[Opener], threads: CapacityLimiter | None) -> Run:
-    function = plan.registration.function
-    outgoing = _outgoing(plan.registration)
+def _run(
+    plan: Plan, given: Arguments, outgoing: Outgoing, inside: Sequence[Opener], threads: CapacityLimiter | None
+) -> Run:
+    start = call(plan.registration.function, given)
     match plan.shape:
         case "async":
-            return _run_async(function, given, outgoing)
+            return start
         case "async generator":
-            return _run_async_generator(call(function, given), outgoing)
+            return _run_async_generator(start, outgoing)
         case "def":
-            return _run_in_thread(call(function, given), outgoing, inside, threads)
+            return _run_in_thread(start, outgoing, inside, threads)
         case "generator":
-            generate = call(function, given)
-            return _run_in_thread(lambda it: list(generate(it)), outgoing, inside, threads)
-
-
-def _run_async(function: Callable[..., Any], given: Arguments, outgoing: Outgoing) -> Run:
-    if len(given.by_position) == 1 and not given.by_keyword:
-        get = given.by_position[0]
-
-        async def run_with_one(it: Any) -> Sequence[Publish]:
-            result = await function(get(it))
-            return () if result is None else outgoing(result)
-
-        return run_with_one
-    start = call(function, given)
-
-    async def run(it: Any) -> Sequence[Publish]:
-        result = await start(it)
-        return () if result is None else outgoing(result)
-
-    return run
+            return _run_in_thread(lambda it: list(start(it)), outgoing, inside, threads)
 
 
 def _run_async_generator(start: Getter, outgoing: Outgoing) -> Run:
-    async def run(it: Any) -> Sequence[Publish]:
+    async def run(it: Any) -> None:
         async with aclosing(start(it)) as items:
             async for item in items:
                 for each in outgoing((item,)):
                     await it.publish(each)
-        return ()
 
     return run
 
 
 def _run_in_thread(start: Getter, outgoing: Outgoing, inside: Sequence[Opener], threads: CapacityLimiter | None) -> Run:
-    async def handle(it: Any) -> Sequence[Publish]:
-        result = start(it)
-        return () if result is None else outgoing(result)
+    async def handle(it: Any) -> Any:
+        return start(it)
 
-    around = _around(handle, inside) if inside else handle
+    around = _around(handle, outgoing, inside) if inside else handle
 
-    def work(it: Any) -> Sequence[Publish]:
+    def work(it: Any) -> Any:
         """In the thread: nothing in there waits for an event loop, so that one step is all of it."""
         try:
             around(it).send(None)
         except StopIteration as done:
-            return cast(Sequence[Publish], done.value)
+            return done.value
         raise AssertionError("a `def` resource waited for an event loop")
 
-    async def run(it: Any) -> Sequence[Publish]:
+    async def run(it: Any) -> Any:
         return await to_thread.run_sync(work, it, limiter=threads, abandon_on_cancel=True)
 
     return run
@@ -170,7 +152,9 @@ def _run_in_thread(start: Getter, outgoing: Outgoing, inside: Sequence[Opener], 
 
 def _outgoing(registration: Registration) -> Outgoing:
     def outgoing(result: Any) -> Sequence[Publish]:
-        """What a handler returned, as what is to be published."""
+        """What a handler returned, as what is to be published; its own result gives the same again."""
+        if result is None:
+            return ()
         if isinstance(result, Publish):
             return (result,)
         if isinstance(result, Retry | Reject):
@@ -192,25 +176,26 @@ def _outgoing(registration: Registration) -> Outgoing:
 
 
 def _per_delivery(run: Run, decode: Decoder | None) -> Run:
-    async def fire(delivery: Delivery) -> Sequence[Publish]:
+    async def fire(delivery: Delivery) -> Any:
         return await run(Scope(delivery, decode))
 
     return fire
 
 
-def _around(run: Run, openers: Sequence[Opener]) -> Run:
-    """Resources of delivery scope, opened before a handler runs and closed before its outcome is told."""
+def _around(run: Run, outgoing: Outgoing, openers: Sequence[Opener]) -> Run:
+    """Resources of delivery scope, opened before a handler runs and closed before its outcome is told. Its result is
+    read before they are closed: one that means failure must not be committed."""
 
     async def around(scope: Scope) -> Sequence[Publish]:
         opened: list[AbstractAsyncContextManager[Any]] = []
-        outgoing: Sequence[Publish] = ()
+        result: Sequence[Publish] = ()
         error: BaseException | None = None
         try:
             for opens in openers:
                 context = opens(scope)
                 scope.values.append(await context.__aenter__())
                 opened.append(context)
-            outgoing = await run(scope)
+            result = outgoing(await run(scope))
         except BaseException as raised:  # noqa: BLE001 - raised again below, once all are closed
             error = raised
         error = await close(opened, error)
@@ -219,6 +204,6 @@ def _around(run: Run, openers: Sequence[Opener]) -> Run:
                 raise error
             finally:
                 error = None  # breaks the circle of error, traceback and this frame
-        return outgoing
+        return result
 
     return around

@@ -55,8 +55,7 @@ def build(message: Message, reason: str, error: str) -> DeadLetter:
         ("Eventbus-Delivery-Count", str(message.delivery_count)),
         ("Eventbus-Failed-At", rfc3339(time.time_ns())),
     ]
-    identity = f"{message.stream}.{message.sequence}.{message.timestamp_ns}.{message.consumer}.dead"
-    return DeadLetter(message.payload, headers, identity)
+    return DeadLetter(message.payload, headers, f"{message.origin}.{message.consumer}.dead")
 
 
 def without_error(letter: DeadLetter) -> DeadLetter:

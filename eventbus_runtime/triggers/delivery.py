@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from eventbus_runtime.buses.base import FOREVER, Bus, Frame, PubAck
-from eventbus_runtime.buses.info import ConsumerInfo
+from eventbus_runtime.buses.base import Bus, Frame, PubAck
 from eventbus_runtime.config.model import TriggerConfig
 from eventbus_runtime.counters import TriggerCounters
 from eventbus_runtime.errors import BusUnavailableError, EventbusError, PayloadTooLargeError
@@ -17,6 +16,8 @@ from eventbus_runtime.message import Message, Raw
 from eventbus_runtime.pipelines.encoding import encode
 from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.triggers import dead_letter
+from eventbus_runtime.triggers.consumer import ConsumerFinder
+from eventbus_runtime.triggers.fence import Fence
 from eventbus_runtime.triggers.settlement import (
     Ack,
     DeadLetter,
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 PROGRESS = b"+WPI"
 NAK = b"-NAK"
-TERM = b"+TERM"  # never with a reason: a leader older than 2.10.4 would not know it, and deliver again
+_ACK = Ack()
+_DONE = Success()
 
 
 class ActiveDelivery:
@@ -45,6 +47,7 @@ class ActiveDelivery:
         raw: as it came.
         settler: its trigger's.
         now: event loop's time, seconds.
+        lease: until when the server lets us have it, by the same clock.
         size: its bytes, as the server counts them.
     """
 
@@ -60,12 +63,15 @@ class ActiveDelivery:
         "size",
         "started",
         "task",
+        "token",
         "waiting",
     )
 
-    def __init__(self, raw: Raw, settler: Settler, now: float, size: int) -> None:
+    def __init__(self, raw: Raw, settler: Settler, now: float, lease: float, size: int) -> None:
         self.message = Message(raw)
+        self.token = raw[1]
         self.started = now
+        self.lease = lease
         self.size = size
         self.claimed = False
         self.in_handler = True
@@ -73,7 +79,6 @@ class ActiveDelivery:
         self.overdue = False
         self.cancelled = ""  # why we cancelled its handler: "timeout" or "stop"
         self.task: asyncio.Task[object] | None = None
-        self.lease = now + settler.window(self.message)
         self._settler = settler
         self._positions = 0
 
@@ -108,14 +113,15 @@ class ActiveDelivery:
 
     async def publish(self, outgoing: Publish) -> PubAck:
         """See `pipelines.base.Delivery.publish`."""
+        return await self.sent(outgoing)
+
+    def sent(self, outgoing: Publish) -> Awaitable[PubAck]:
+        """As `publish`, without a coroutine of its own: what can't be encoded raises at once."""
         self._positions += 1
-        message = self.message
-        identity = outgoing.id or (
-            f"{message.stream}.{message.sequence}.{message.timestamp_ns}.{self._settler.trigger}.{self._positions}"
-        )
-        return await self._settler.bus.publish(
-            outgoing.subject, encode(outgoing.payload), outgoing.headers, id=identity
-        )
+        identity = outgoing.id
+        if not identity:
+            identity = f"{self.message.origin}.{self._settler.trigger}.{self._positions}"
+        return self._settler.bus.publish(outgoing.subject, encode(outgoing.payload), outgoing.headers, id=identity)
 
     def cancel(self, why: str) -> None:
         """Cancel what runs for it."""
@@ -133,9 +139,9 @@ class Settler:
         bus: where to.
         counters: what it adds to.
         tell: takes facts.
+        fence: where acks and terms go.
+        finder: knows the consumer, and the stream that must store the dead letters.
         done: called once for each delivery, when it is over.
-
-    `consumer` and `dead_letter_stream` (which must store the dead letters, `Nats-Expected-Stream`) are set when known.
     """
 
     def __init__(
@@ -145,13 +151,14 @@ class Settler:
         bus: Bus,
         counters: TriggerCounters,
         tell: Tell,
+        fence: Fence,
+        finder: ConsumerFinder,
         done: Callable[[ActiveDelivery], None],
     ) -> None:
         self.trigger, self.bus = trigger, bus
-        self.consumer: ConsumerInfo | None = None
-        self.dead_letter_stream: str | None = None
         self.stuck: dict[int, dict[str, object]] = {}
         self._config, self._counters, self._tell, self._done = config, counters, tell, done
+        self._fence, self._finder = fence, finder
         self._referenced: set[str] = set()
         self._policy = Policy(
             config.retry.delays,
@@ -161,23 +168,17 @@ class Settler:
             config.on_exhausted == "terminate",
         )
 
-    def window(self, message: Message) -> float:
-        """Seconds until the server delivers it again."""
-        consumer = self.consumer
-        if consumer is None:
-            return 30.0
-        return consumer.window(message.delivery_count) if consumer.backoff else consumer.ack_wait
-
     def progress(self, deliveries: Sequence[ActiveDelivery]) -> None:
-        """Restart the time of these at the server, in sequence order; nothing while there is no connection, since
+        """Restart the time of these at the server, in sequence order; nothing while the server can't hear it, since
         the lease ends without it."""
-        if not self.bus.is_connected:
+        if not self.bus.is_connected or self.bus.congested:
             return
         now = asyncio.get_running_loop().time()
         alive = sorted((one for one in deliveries if one.lease > now), key=lambda one: one.message.sequence)
         for delivery in alive:
-            delivery.lease = now + self.window(delivery.message)
-        self.bus.send([Frame(delivery.message.ack_token, PROGRESS) for delivery in alive])
+            delivery.lease = now + self._finder.window(delivery.attempt)
+        if alive:
+            self.bus.answer_all([delivery.token for delivery in alive], PROGRESS)
 
     async def settle(self, delivery: ActiveDelivery, outcome: Outcome) -> bool:
         """Settle a delivery that the caller has claimed; always true.
@@ -189,9 +190,23 @@ class Settler:
             BusUnavailableError: `ack_confirm` is on and the ack was not confirmed.
         """
         try:
-            outcome, settlement = await self._prepare(delivery, outcome)
+            try:
+                if isinstance(outcome, Success) and outcome.publishes:
+                    outcome = await self.publish(delivery, outcome)
+                settlement: Settlement = _ACK
+                if isinstance(outcome, Failure):
+                    settlement = decide(outcome, delivery.attempt, self._policy, random.random)
+                    if isinstance(settlement, DeadLetter):
+                        outcome, settlement = await self._dead_letter(delivery, outcome, settlement)
+            except asyncio.CancelledError:
+                self._nak(delivery, Failure("cancelled", "stopped before its publishes were confirmed"), Nak(0.0))
+                raise
             if isinstance(settlement, Ack):
-                await self._ack(delivery)
+                if self._config.ack_confirm:
+                    await self._confirm_ack(delivery)
+                else:
+                    self._fence.ack(delivery.token)
+                self._acked(delivery)
             elif isinstance(settlement, Nak):
                 self._nak(delivery, outcome, settlement)
             else:
@@ -200,40 +215,31 @@ class Settler:
             self._done(delivery)
         return True
 
-    async def _prepare(self, delivery: ActiveDelivery, outcome: Outcome) -> tuple[Outcome, Settlement]:
-        """Do what must be confirmed before the server may be told, and say what to tell it."""
-        try:
-            if isinstance(outcome, Success) and outcome.publishes:
-                outcome = await self.publish(delivery, outcome)
-            settlement = decide(outcome, delivery.attempt, self._policy, random.random)
-            if isinstance(settlement, DeadLetter) and isinstance(outcome, Failure):
-                outcome, settlement = await self._dead_letter(delivery, outcome, settlement)
-        except asyncio.CancelledError:
-            self._nak(delivery, Failure("cancelled", "stopped before its publishes were confirmed"), Nak(0.0))
-            raise
-        return outcome, settlement
-
     async def publish(self, delivery: ActiveDelivery, outcome: Success) -> Outcome:
         """Publish what a handler returned, in order, all under way at once, and wait for all confirmations."""
+        if len(outcome.publishes) == 1:
+            try:
+                await delivery.sent(outcome.publishes[0])
+            except Exception as failed:  # noqa: BLE001 - the user's payload may raise anything while it is encoded
+                return _publish_failed(failed)
+            return _DONE
         results = await asyncio.gather(*map(delivery.publish, outcome.publishes), return_exceptions=True)
         for error in results:
             if isinstance(error, asyncio.CancelledError):
                 raise error
             if isinstance(error, BaseException):
-                return Failure("error", f"its publish failed: {error}", error=error)
-        return Success()
+                return _publish_failed(error)
+        return _DONE
 
-    async def _ack(self, delivery: ActiveDelivery) -> None:
-        token = delivery.message.ack_token
-        if self._config.ack_confirm:
-            try:
-                await self.bus.request(token)
-            except BusUnavailableError as error:
-                self._counters.left += 1
-                self.fail(delivery, Failure("error", f"the ack was not confirmed: {error}", error=error), "left")
-                raise
-        else:
-            self.bus.send([Frame(token, keep_until=FOREVER)])
+    async def _confirm_ack(self, delivery: ActiveDelivery) -> None:
+        try:
+            await self.bus.request(delivery.message.ack_token)
+        except BusUnavailableError as error:
+            self._counters.left += 1
+            self.fail(delivery, Failure("error", f"the ack was not confirmed: {error}", error=error), "left")
+            raise
+
+    def _acked(self, delivery: ActiveDelivery) -> None:
         self._counters.acked += 1
         if self.stuck:
             self._unstick(delivery)
@@ -256,7 +262,7 @@ class Settler:
     def nak_frame(self, delivery: ActiveDelivery, delay: float) -> Frame:
         """The nak that makes the server wait `delay` seconds. Where the consumer has a `backoff`, the server adds the
         difference of this step to the first one, so that is taken off (tried on 2.10 to 2.15)."""
-        consumer = self.consumer
+        consumer = self._finder.consumer
         if consumer is not None and consumer.backoff:
             delay -= consumer.window(delivery.attempt) - consumer.backoff[0]
             body = b'%b {"delay": %d}' % (NAK, round(delay * 1e9) or -1)  # with 0, the server would ignore the delay
@@ -265,7 +271,7 @@ class Settler:
         return Frame(delivery.message.ack_token, body, keep_until=delivery.lease)
 
     def _term(self, delivery: ActiveDelivery, outcome: Outcome, settlement: Term | DeadLetter) -> None:
-        self.bus.send([Frame(delivery.message.ack_token, TERM, keep_until=FOREVER)])
+        self._fence.term(delivery.token)
         kind = "dead_letter" if isinstance(settlement, DeadLetter) else "term"
         if kind == "dead_letter":
             self._counters.dead_lettered += 1
@@ -304,7 +310,7 @@ class Settler:
             letter.payload,
             letter.headers,
             id=letter.id,
-            expect_stream=self.dead_letter_stream,
+            expect_stream=self._finder.dead_letter_stream,
         )
 
     def _stick(self, delivery: ActiveDelivery, outcome: Failure) -> None:
@@ -353,6 +359,10 @@ class Settler:
                 stuck,
             )
         )
+
+
+def _publish_failed(error: BaseException) -> Failure:
+    return Failure("error", f"its publish failed: {error}", error=error)
 
 
 def _unconfirmed(outcome: Failure, text: str) -> Failure:

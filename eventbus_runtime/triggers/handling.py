@@ -1,47 +1,48 @@
-"""From a delivery to its outcome: runs the pipeline and names what happened."""
+"""From what a handler returned or raised to its outcome."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import anyio
 
 from eventbus_runtime.errors import DecodeError
 from eventbus_runtime.frames import located
-from eventbus_runtime.pipelines.base import Pipeline
-from eventbus_runtime.pipelines.outcome import Reject, Retry
+from eventbus_runtime.pipelines.outcome import Publish, Reject, Retry
 from eventbus_runtime.triggers.delivery import ActiveDelivery
 from eventbus_runtime.triggers.settlement import Failure, Outcome, Success
 
 
-async def outcome_of(pipeline: Pipeline, delivery: ActiveDelivery) -> Outcome:
-    """Run the pipeline once, and say how it ended.
+def outcome_of(
+    delivery: ActiveDelivery, result: Any, error: BaseException | None, outgoing: Callable[[Any], Sequence[Publish]]
+) -> Outcome:
+    """How a delivery's handler ended.
+
+    Args:
+        delivery: the delivery.
+        result: what its handler returned; None where it raised.
+        error: what it raised.
+        outgoing: reads a result (see `pipelines.base.Pipeline.outgoing`).
 
     Raises:
         asyncio.CancelledError: the trigger itself is cancelled.
     """
-    outcome: Outcome
-    try:
-        outcome = Success(await pipeline.fire(delivery))
-    except asyncio.CancelledError as error:
+    if error is None:
+        try:
+            outcome: Outcome = Success(outgoing(result))
+        except Exception as wrong:  # noqa: BLE001 - Retry and Reject may be returned, too; anything else is no result
+            outcome = _failure(wrong)
+    elif isinstance(error, asyncio.CancelledError):
         if not delivery.cancelled and _trigger_is_cancelled():
-            raise
+            raise error
         # Else ours, or something inside the handler was cancelled, and the handler let it through.
         outcome = Failure("error", "CancelledError: what the handler awaited was cancelled", error=error)
-    except Retry as retry:
-        outcome = Failure("retry", retry.reason or "the handler wants it again", retry.delay)
-    except Reject as reject:
-        outcome = Failure("rejected", reject.reason or "the handler rejects it")
-    except DecodeError as error:
-        outcome = Failure("undecodable", str(error), error=error)
-    except GeneratorExit:
-        raise
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it fails its message alone, and that is not lost
-        outcome = Failure("error", located(error), error=error)
-    if delivery.task is not None and delivery.task.cancelling():
-        await uncancel(delivery.task)
+    else:
+        outcome = _failure(error)
     interrupted = delivery.overdue or delivery.cancelled
     # One that was interrupted and returns all the same may have left its work half done: that is no success.
     if interrupted and (isinstance(outcome, Success) or outcome.reason == "error"):
@@ -49,6 +50,18 @@ async def outcome_of(pipeline: Pipeline, delivery: ActiveDelivery) -> Outcome:
             return Failure("timeout", "the handler took longer than the trigger's timeout")
         return Failure("cancelled", "stopped before it was done")
     return outcome
+
+
+def _failure(error: BaseException) -> Failure:
+    match error:
+        case Retry():
+            return Failure("retry", error.reason or "the handler wants it again", error.delay)
+        case Reject():
+            return Failure("rejected", error.reason or "the handler rejects it")
+        case DecodeError():
+            return Failure("undecodable", str(error), error=error)
+        case _:
+            return Failure("error", located(error), error=error)
 
 
 async def uncancel(task: asyncio.Task[object]) -> None:

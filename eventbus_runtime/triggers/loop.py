@@ -17,6 +17,7 @@ from eventbus_runtime.errors import BusError, BusUnavailableError, TriggerError
 from eventbus_runtime.events import State
 from eventbus_runtime.message import AckToken, Raw
 from eventbus_runtime.triggers.backoff import Alarm, Backoff
+from eventbus_runtime.triggers.fence import UNANSWERED, Fence
 from eventbus_runtime.triggers.pull import Attach, Command, Fail, Limits, Ping, PullWindow, Renew, Request
 from eventbus_runtime.triggers.status import Status
 
@@ -31,6 +32,7 @@ class PullLoop:
         bus: where from.
         window: how many.
         limits: how our pull requests look.
+        fence: keeps acks; it must be proven before anything is pulled.
         counters: what it adds to.
         look: finds the consumer (makes it, where it is declared) and says what it is like.
         start: takes deliveries that there is room for, with their sizes in bytes.
@@ -44,6 +46,7 @@ class PullLoop:
         bus: Bus,
         window: PullWindow,
         limits: Limits,
+        fence: Fence,
         counters: TriggerCounters,
         *,
         look: Callable[[], Awaitable[ConsumerInfo]],
@@ -52,7 +55,7 @@ class PullLoop:
         set_state: Callable[[State, str], None],
         warn: Callable[[str], None],
     ) -> None:
-        self._bus, self._window, self._counters = bus, window, counters
+        self._bus, self._window, self._fence, self._counters = bus, window, fence, counters
         self._ours = self._limits = limits
         self._look, self._start, self._refuse, self._set_state, self._warn = look, start, refuse, set_state, warn
         self._loop = asyncio.get_running_loop()
@@ -66,7 +69,6 @@ class PullLoop:
         self._strangers = False
         self._pausing = False
         self._unproven = False  # the consumer looks well, but its pulls failed: running only once one is answered
-        self._refilling = False
         self._stopping = False
         self._closed = False
         self._looking: anyio.CancelScope | None = None
@@ -79,6 +81,7 @@ class PullLoop:
     def disconnected(self) -> None:
         """See `buses.base.ConnectionListener`: the requests are void, and their inboxes with them."""
         self._window.disconnected()
+        self._fence.disconnected()
         self._todo.clear()
         self._forget_inboxes()
         self._alarm.ring()
@@ -96,12 +99,15 @@ class PullLoop:
         self.stop()
         self._closed = True
 
-    def freed(self, size: int) -> None:
-        """A delivery of `size` bytes was settled. What that frees is asked for once per turn of the loop."""
-        self._window.freed(1, size)
-        if not self._refilling:
-            self._refilling = True
-            self._loop.call_soon(self._refill)
+    def freed(self, deliveries: int, size: int) -> None:
+        """Deliveries were settled, of `size` bytes in all: ask for as many."""
+        self._window.freed(deliveries, size)
+        self.perform()
+
+    def unanswered(self) -> None:
+        """The fence gets no answer: look at the consumer, and begin anew."""
+        self._todo.append(Attach(UNANSWERED, pause=True))
+        self._alarm.ring()
 
     async def run(self) -> None:
         """Pull until `stop`.
@@ -152,13 +158,18 @@ class PullLoop:
         for slot in range(self._window.slots):
             new.append(await self._bus.open_inbox(partial(self._take, generation, slot), wildcard=True))
         await self._retire(old)  # before we ask anew, since what it still brings takes room
+        try:
+            await self._fence.prove(consumer.delivered if consumer is not None else None)
+        except BusError:
+            if generation == self._generation:
+                raise
         if generation != self._generation:  # the connection broke meanwhile
             for inbox in new:
                 inbox.close()
             raise BusUnavailableError("the connection was lost")
         self._check_at = self._loop.time() + self._limits.check
         self._window.resume(self._loop.time(), self._limits)
-        self._perform()
+        self.perform()
 
     async def _retire(self, inboxes: list[Inbox], timeout: float = 5.0) -> bool:
         """Give up inboxes; False when the server did not answer within `timeout` seconds."""
@@ -180,13 +191,13 @@ class PullLoop:
         while generation == self._generation and not self._stopping:
             await self._alarm.wait(self._loop.time() + self._limits.heartbeat / 2)
             self._window.tick(self._loop.time())
-            self._perform()
+            self.perform()
             try:
                 while self._todo:
                     command = self._todo.popleft()
                     if isinstance(command, Ping):
                         self._window.pong(await self._bus.ping(self._limits.heartbeat))
-                        self._perform()
+                        self.perform()
                     elif isinstance(command, Renew):
                         self._counters.pull_restarts += 1
                         await self._open()
@@ -222,7 +233,7 @@ class PullLoop:
         silent = now - self._delivered_at >= self._limits.check
         if silent and consumer.num_pending and may_come and not consumer.paused and self._window.credit:
             self._window.doubt(now)
-            self._perform()
+            self.perform()
 
     def _take(self, generation: int, slot: int, raws: list[Raw]) -> None:
         """The sink of every inbox: deliveries have a token to reply to, statuses have no reply subject."""
@@ -242,7 +253,7 @@ class PullLoop:
             self._enter(State.RUNNING)
         if self._stopping and not self._window.credit:
             self._alarm.ring()
-        self._perform()
+        self.perform()
 
     def _deliveries(self, raws: list[Raw]) -> list[Raw]:
         first = self._first
@@ -288,13 +299,10 @@ class PullLoop:
                 "it will be handled alone, above the bound if need be: raise max_bytes"
             )
 
-    def _refill(self) -> None:
-        self._refilling = False
-        self._perform()
-
-    def _perform(self) -> None:
+    def perform(self) -> None:
         """Send what the window asks for now; leave to `_pull` what takes an await."""
         frames = []
+        self._window.held = self._fence.late
         for command in self._window.commands(self._loop.time()):
             if isinstance(command, Request):
                 frames.append(self._frame(command))

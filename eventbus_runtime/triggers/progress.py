@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ class Progress:
         beat: Callable[[Iterable[ActiveDelivery]], None],
         overdue: Callable[[ActiveDelivery], None],
     ) -> None:
-        self.deliveries: dict[ActiveDelivery, None] = {}  # in the order of their start
+        self.deliveries: dict[ActiveDelivery, None] = {}
+        """All that are unsettled, in the order of their start; whoever settles one takes it out."""
         self._timeout, self._beat, self._overdue = timeout, beat, overdue
         self._loop = asyncio.get_running_loop()
         self._period = 10.0
@@ -40,17 +41,15 @@ class Progress:
                 self._beat_timer.cancel()
                 self._beat_timer = self._loop.call_later(self._period, self._on_beat)
 
-    def start(self, delivery: ActiveDelivery) -> None:
-        """A handler starts."""
-        self.deliveries[delivery] = None
+    def start(self, deliveries: Sequence[ActiveDelivery]) -> None:
+        """Handlers start."""
+        if not deliveries:
+            return
+        self.deliveries.update(dict.fromkeys(deliveries))
         if self._beat_timer is None:
             self._beat_timer = self._loop.call_later(self._period, self._on_beat)
         if self._timeout is not None and self._timeout_timer is None:
-            self._timeout_timer = self._loop.call_at(delivery.started + self._timeout, self._on_timeout)
-
-    def end(self, delivery: ActiveDelivery) -> None:
-        """A delivery was settled."""
-        del self.deliveries[delivery]
+            self._timeout_timer = self._loop.call_at(deliveries[0].started + self._timeout, self._on_timeout)
 
     def close(self) -> None:
         """Stop both timers."""

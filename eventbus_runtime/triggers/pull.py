@@ -101,6 +101,8 @@ class PullWindow:
     """Inboxes that it wants open."""
     alone = False
     """Whether it asks for one message alone, since that is larger than a request may be (`ByteWindow`)."""
+    held = False
+    """While true, nothing new is asked for; what is open stays."""
 
     def __init__(self, capacity: int, limits: Limits | None = None) -> None:
         self.capacity = capacity
@@ -214,7 +216,8 @@ class PullWindow:
         if self.pulling:
             if self.credit == 0:  # no request is open, so the heartbeat clock stands still
                 self._heard = now
-            due.extend(self._requests())
+            if not self.held:
+                due.extend(self._requests())
         return due
 
     def _requests(self) -> Iterator[Request]:

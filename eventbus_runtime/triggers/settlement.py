@@ -9,7 +9,7 @@ from typing import TypeAlias
 from eventbus_runtime.pipelines.outcome import Publish
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would make each a microsecond slower
 class Success:
     """The handler returned; this is what it wants published before the ack."""
 

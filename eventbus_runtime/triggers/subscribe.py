@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import anyio
 
-from eventbus_runtime.buses.base import FOREVER, Bus, Frame
+from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.info import ConsumerInfo
 from eventbus_runtime.config.model import TriggerConfig
 from eventbus_runtime.context import Slot
 from eventbus_runtime.counters import TriggerCounters
-from eventbus_runtime.errors import BusUnavailableError, NotFoundError, TopologyError, TriggerError
+from eventbus_runtime.errors import BusError, BusUnavailableError, TopologyError, TriggerError
 from eventbus_runtime.events import State, StateChanged, Tell, Warned
 from eventbus_runtime.message import AckToken, Message, Raw
 from eventbus_runtime.pipelines.base import Pipeline
 from eventbus_runtime.triggers.backoff import Alarm
+from eventbus_runtime.triggers.consumer import ConsumerFinder, Prepare
 from eventbus_runtime.triggers.delivery import NAK, ActiveDelivery, Settler
+from eventbus_runtime.triggers.fence import Fence
 from eventbus_runtime.triggers.filtering import compile_filter
 from eventbus_runtime.triggers.handling import outcome_of, uncancel
 from eventbus_runtime.triggers.loop import PullLoop
@@ -30,13 +32,8 @@ from eventbus_runtime.triggers.pull_bytes import ByteWindow
 from eventbus_runtime.triggers.settlement import Failure, Outcome, Success
 from eventbus_runtime.triggers.workers import WorkerPool
 
-Prepare: TypeAlias = Callable[[int | None], Awaitable[str | None]]
-"""Makes the trigger's stream, consumer and dead-letter stream, as far as they are declared, and returns the name of the
-last. The argument: the stream sequence from which a lost consumer goes on; None where that is not known."""
-
 _CANCEL_TAKES = 2.0
 _CLOSE_TAKES = 3.0
-_ELECTION = 15.0
 _FLUSH_TAKES = 2.0
 
 
@@ -72,18 +69,21 @@ class SubscribeTrigger:
         self.counters = TriggerCounters()
         self.cancelled = 0
         """Deliveries that had to be cancelled, or left in a thread, at the stop."""
-        self._bus, self._pipeline, self._tell, self._prepare = bus, pipeline, tell, prepare
+        self._bus, self._pipeline, self._tell = bus, pipeline, tell
         self._shutdown_timeout = shutdown_timeout
         self._limits = limits or Limits()
         self._matches = compile_filter(config.filter)
-        self._settler = Settler(name, config, bus, self.counters, tell, self._done)
+        self._call_soon = asyncio.get_running_loop().call_soon
+        self._fence = Fence(bus, self._proven, self._unanswered)
+        self._finder = ConsumerFinder(config, bus, prepare, lost=self._fence.forget, warn=self._warn)
+        self._settler = Settler(name, config, bus, self.counters, tell, self._fence, self._finder, self._done)
+        self._is_plain = config.ack == "on_success" and not config.ack_confirm
+        self._freed_bytes = 0
+        self._turning = False
         self._loop: PullLoop | None = None
         self._stop_at: float | None = None
         self._drained = Alarm()
         self._refused: list[Raw] | None = None
-        self._prepared = False
-        self._warned_of_elections = False
-        self._floor: int | None = None
 
     async def run(self) -> None:
         """See `triggers.base.Trigger.run`."""
@@ -101,6 +101,7 @@ class SubscribeTrigger:
             self._bus,
             self._window,
             self._limits,
+            self._fence,
             self.counters,
             look=self._look,
             start=self._start,
@@ -114,7 +115,15 @@ class SubscribeTrigger:
         try:
             async with anyio.create_task_group() as work:
                 slot = partial(Slot, self.name, self._pipeline.name)
-                self._pool = WorkerPool(work, self._handle, slot, self._drained.ring)
+                self._pool = WorkerPool(
+                    work,
+                    fire=self._pipeline.fire,
+                    succeed=self._succeed,
+                    finish=self._finish,
+                    slot=slot,
+                    counters=self.counters,
+                    ended=self._drained.ring,
+                )
                 try:
                     failure = await self._pull(loop)
                     await self._drain(loop)
@@ -126,6 +135,7 @@ class SubscribeTrigger:
         finally:
             with anyio.move_on_after(_CLOSE_TAKES, shield=True):
                 await loop.close()
+                await self._fence.close()
             self._hand_back()
             unlisten()
             self._progress.close()
@@ -155,8 +165,7 @@ class SubscribeTrigger:
         Raises:
             BusError: the server can't be asked.
         """
-        answer = await self._bus.api(f"CONSUMER.INFO.{self.config.stream}.{self.config.consumer}")
-        consumer = ConsumerInfo.parse(answer)
+        consumer = await self._finder.ask()
         return consumer.num_pending == 0 and consumer.num_ack_pending == 0
 
     def status(self) -> dict[str, Any]:
@@ -174,64 +183,45 @@ class SubscribeTrigger:
         }
 
     async def _look(self) -> ConsumerInfo:
-        """Find the consumer; make it, and what it needs, where it is declared and missing."""
-        if not self._prepared:
-            self._settler.dead_letter_stream = await self._prepare(None)
-            self._prepared = True
-        subject = f"CONSUMER.INFO.{self.config.stream}.{self.config.consumer}"
-        try:
-            answer = await self._bus.api(subject)
-        except NotFoundError:
-            resume_at = None if self._floor is None else self._floor + 1
-            self._settler.dead_letter_stream = await self._prepare(resume_at)
-            answer = await self._bus.api(subject)
-        consumer = ConsumerInfo.parse(answer)
-        if consumer.is_push:
-            raise TriggerError(
-                f"consumer {consumer.name} of {consumer.stream} is push based; a trigger needs a pull one"
-            )
-        if consumer.ack_policy != "explicit":
-            raise TriggerError(
-                f"consumer {consumer.name} of {consumer.stream} has ack_policy {consumer.ack_policy}; "
-                "a trigger needs explicit, since with any other one ack settles what others still work on"
-            )
-        if consumer.num_replicas > 1 and self._shortest(consumer) < _ELECTION and not self._warned_of_elections:
-            self._warned_of_elections = True
-            self._warn(
-                f"consumer {consumer.name} has {consumer.num_replicas} replicas, and delivers again after "
-                f"{self._shortest(consumer):g} s: an election takes 4 to 9 s, in which no progress is heard; "
-                f"give it an ack_wait of {_ELECTION:g} s or more"
-            )
-        self._floor = consumer.ack_floor
-        self._settler.consumer = consumer
-        self._progress.set_window(self._shortest(consumer))
+        consumer = await self._finder.look()
+        self._progress.set_window(consumer.shortest_window)
         return consumer
 
-    @staticmethod
-    def _shortest(consumer: ConsumerInfo) -> float:
-        return min(consumer.backoff or (consumer.ack_wait,))
-
     def _start(self, raws: list[Raw], sizes: list[int]) -> None:
-        now = asyncio.get_running_loop().time()
-        starting = []
-        unseen: list[Frame] = []
-        for raw, size in zip(raws, sizes, strict=False):
-            if self._matches is not None and not self._matches(Message(raw)):
-                unseen.append(Frame(raw[1].decode(), keep_until=FOREVER))
-                self._loop_freed(size)
-                continue
-            delivery = ActiveDelivery(raw, self._settler, now, size)
-            self._progress.start(delivery)
-            starting.append(delivery)
-        self.counters.received += len(starting) + len(unseen)
-        self.counters.filtered += len(unseen)
-        self._bus.send(unseen)
+        self.counters.received += len(raws)
+        if self._matches is not None:
+            raws, sizes = self._unfiltered(self._matches, raws, sizes)
+        settler, window, now = self._settler, self._finder.window, asyncio.get_running_loop().time()
+        lease = now + window()
+        starting = [ActiveDelivery(raw, settler, now, lease, size) for raw, size in zip(raws, sizes, strict=False)]
+        if self._finder.has_steps:
+            for delivery in starting:
+                delivery.lease = now + window(delivery.attempt)
+        self._progress.start(starting)
         self._pool.submit(starting)
         self.counters.in_flight = self._window.running
 
+    def _unfiltered(
+        self, matches: Callable[[Message], bool], raws: list[Raw], sizes: list[int]
+    ) -> tuple[list[Raw], list[int]]:
+        """Acknowledge unseen what does not match the trigger's filter; what does is left."""
+        matching = []
+        for raw, size in zip(raws, sizes, strict=False):
+            if matches(Message(raw)):
+                matching.append((raw, size))
+            else:
+                self._fence.ack(raw[1])
+                self.counters.filtered += 1
+                self._freed_bytes += size
+        if len(matching) < len(raws) and not self._turning:
+            self._turning = True
+            self._call_soon(self._end_turn)
+        return [raw for raw, _ in matching], [size for _, size in matching]
+
     def _refuse(self, raws: list[Raw]) -> None:
         if self._refused is None:
-            self._bus.send([Frame(raw[1].decode(), NAK) for raw in raws])
+            if raws:
+                self._bus.answer_all([raw[1] for raw in raws], NAK)
         else:
             self._refused.extend(raws)
 
@@ -240,14 +230,24 @@ class SubscribeTrigger:
         late, self._refused = self._refused or [], None
         self._refuse(sorted(late, key=lambda raw: AckToken.parse(raw[1].decode()).sequence))
 
-    async def _handle(self, delivery: ActiveDelivery) -> None:
-        """What a worker does with one delivery."""
-        delivery.task = asyncio.current_task()
+    def _succeed(self, delivery: ActiveDelivery) -> bool:
+        """Acknowledge it, where that is all there is to do: nothing to wait for, nothing to tell, nobody was quicker.
+        False where `_finish` is needed. Runs for every ordinary message."""
+        if delivery.claimed or delivery.cancelled or delivery.overdue or self._settler.stuck or not self._is_plain:
+            return False
+        delivery.claimed = True
+        self._fence.ack(delivery.token)
+        self.counters.acked += 1
+        self._done(delivery)
+        return True
+
+    async def _finish(self, delivery: ActiveDelivery, result: Any, error: BaseException | None) -> None:
+        """Settle it by what its handler returned or raised."""
         try:
-            handled = await outcome_of(self._pipeline, delivery)
+            handled = outcome_of(delivery, result, error, self._pipeline.outgoing)
+            if delivery.task is not None and delivery.task.cancelling():
+                await uncancel(delivery.task)
             delivery.in_handler = False
-            self.counters.handled += 1
-            self.counters.handler_seconds += asyncio.get_running_loop().time() - delivery.started
             if self.config.ack == "manual" or delivery.claimed:
                 outcome = await self._handled_by_hand(delivery, handled)
             else:
@@ -295,15 +295,30 @@ class SubscribeTrigger:
             delivery.cancel("timeout")
 
     def _done(self, delivery: ActiveDelivery) -> None:
-        self._progress.end(delivery)
-        self._loop_freed(delivery.size)
-        if not self._progress.deliveries:
-            self._drained.ring()
+        del self._progress.deliveries[delivery]
+        self._freed_bytes += delivery.size
+        if not self._turning:
+            self._turning = True
+            self._call_soon(self._end_turn)
 
-    def _loop_freed(self, size: int) -> None:
+    def _end_turn(self) -> None:
+        """What the settlements of one turn of the event loop come to: one write, then one request for more."""
+        self._turning = False
+        self._fence.flush()
         if self._loop is not None:
-            self._loop.freed(size)
+            size, self._freed_bytes = self._freed_bytes, 0
+            self._loop.freed(self._window.running - len(self._progress.deliveries), size)
             self.counters.in_flight = self._window.running
+            if not self._progress.deliveries:
+                self._drained.ring()
+
+    def _proven(self) -> None:
+        if self._loop is not None:
+            self._loop.perform()
+
+    def _unanswered(self) -> None:
+        if self._loop is not None:
+            self._loop.unanswered()
 
     @staticmethod
     async def _pull(loop: PullLoop) -> TriggerError | TopologyError | None:
@@ -339,7 +354,15 @@ class SubscribeTrigger:
         for delivery in list(self._progress.deliveries):
             if delivery.claim():
                 self._settler.leave(delivery, Failure("cancelled", "its handler ignores that it was cancelled"))
-        await self._bus.ping(_FLUSH_TAKES)
+        await self._prove()
+
+    async def _prove(self) -> None:
+        """The last step: the server has the acks and terms. What it can't be asked for now has been written."""
+        try:
+            with anyio.move_on_after(_FLUSH_TAKES):
+                await self._fence.settled()
+        except BusError:
+            pass
 
     async def _end(self, delivery: ActiveDelivery) -> None:
         """The time is over for this one."""

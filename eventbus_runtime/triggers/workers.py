@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
+from time import perf_counter
+from typing import Any
 
 from anyio.abc import TaskGroup
 
 from eventbus_runtime.context import Slot, current
+from eventbus_runtime.counters import TriggerCounters
 from eventbus_runtime.triggers.delivery import ActiveDelivery
 
 
@@ -21,39 +24,61 @@ class WorkerPool:
 
     Args:
         group: the task group that workers live in.
-        handle: runs and settles one delivery; must not raise but to stop the trigger.
+        fire: runs the handler of one delivery.
+        succeed: settles a delivery whose handler returned None, at once; False where there is more to it.
+        finish: settles any other, given the handler's result or what it raised; must not raise but to stop the trigger.
         slot: makes a worker's slot for log lines.
+        counters: what it adds to.
         ended: called when a worker has ended.
     """
 
     def __init__(
         self,
         group: TaskGroup,
-        handle: Callable[[ActiveDelivery], Awaitable[None]],
+        *,
+        fire: Callable[[ActiveDelivery], Awaitable[Any]],
+        succeed: Callable[[ActiveDelivery], bool],
+        finish: Callable[[ActiveDelivery, Any, BaseException | None], Awaitable[None]],
         slot: Callable[[], Slot],
+        counters: TriggerCounters,
         ended: Callable[[], None],
     ) -> None:
-        self._group, self._handle, self._slot, self._ended = group, handle, slot, ended
+        self._group, self._fire, self._succeed, self._finish = group, fire, succeed, finish
+        self._slot, self._counters, self._ended = slot, counters, ended
         self.workers = 0
         """How many there are, idle ones included."""
         self._context = copy_context()
         self._loop = asyncio.get_running_loop()
         self._queue: deque[ActiveDelivery] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
+        self._spreading = False
         self._closed = False
 
-    def submit(self, deliveries: Iterable[ActiveDelivery]) -> None:
-        """Start these at once."""
-        for delivery in deliveries:
-            self._queue.append(delivery)
+    def submit(self, deliveries: Sequence[ActiveDelivery]) -> None:
+        """Start these at once.
+
+        One worker is woken for all. If its handlers do not wait for anything it has run them all when `_spread` comes,
+        right behind it; else each of the rest gets a worker there.
+        """
+        if deliveries:
+            self._queue.extend(deliveries)
             if not self._wake():
                 self._spawn()
+            if not self._spreading:
+                self._spreading = True
+                self._loop.call_soon(self._spread)
 
     def close(self) -> None:
         """End the workers, each when it has nothing to do."""
         self._closed = True
         while self._wake():
             pass
+
+    def _spread(self) -> None:
+        self._spreading = False
+        for _ in range(len(self._queue)):
+            if not self._wake():
+                self._spawn()
 
     def _wake(self) -> bool:
         while self._idle:
@@ -76,17 +101,35 @@ class WorkerPool:
             self._ended()
 
     async def _work(self) -> None:
-        slot = self._slot()
+        queue, fire, succeed, counters = self._queue, self._fire, self._succeed, self._counters
+        slot, task = self._slot(), asyncio.current_task()
+        assert task is not None
         current.set(slot)
         clean = copy_context()
         while True:
-            while self._queue:
-                delivery = self._queue.popleft()
-                slot.message = delivery.message
-                await self._handle(delivery)
+            while queue:
+                delivery = queue.popleft()
+                slot.message, delivery.task = delivery.message, task
+                error: BaseException | None = None
+                began = perf_counter()
+                try:
+                    result = await fire(delivery)
+                except GeneratorExit:
+                    raise
+                except BaseException as raised:  # noqa: BLE001 - whatever it is, it is the outcome of its message alone
+                    result, error = None, raised
+                counters.handler_seconds += perf_counter() - began
+                counters.handled += 1
+                if result is not None or error is not None or task.cancelling() or not succeed(delivery):
+                    await self._finish(delivery, result, error)
+                    result = error = None  # what a handler made must not live until the next message
                 slot.message = None
-                if not _same(copy_context(), clean):
-                    if self._queue:
+                try:
+                    left_clean = copy_context() == clean
+                except Exception:  # noqa: BLE001 - comparing calls __eq__ of whatever a handler has put into a variable
+                    left_clean = False
+                if not left_clean:
+                    if queue:
                         self._spawn()
                     return
             if self._closed:
@@ -105,9 +148,3 @@ class WorkerPool:
                 self._idle.remove(waiter)
             raise
 
-
-def _same(left: Context, right: Context) -> bool:
-    try:
-        return left == right
-    except Exception:  # noqa: BLE001 - comparing calls __eq__ of whatever a handler has put into a variable
-        return False

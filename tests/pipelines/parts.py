@@ -63,4 +63,9 @@ def bound(*functions: Callable[..., Any], threads: CapacityLimiter | None = None
 
 async def fire(*functions: Callable[..., Any], payload: bytes | str = b"{}") -> Sequence[Publish]:
     """Bind the one pipeline among these functions and let it have one delivery."""
-    return await bound(*functions).fire(Held(payload))
+    return await fired(bound(*functions), Held(payload))
+
+
+async def fired(pipe: BoundPipeline, delivery: Held) -> Sequence[Publish]:
+    """Let a bound pipeline have a delivery, and say what it wants published."""
+    return pipe.outgoing(await pipe.fire(delivery))

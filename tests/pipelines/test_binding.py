@@ -16,7 +16,7 @@ from eventbus_runtime.message import Message
 from eventbus_runtime.pipelines.base import Delivery
 from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.pipelines.registry import pipeline, resource
-from tests.pipelines.parts import BUS, Held, bound, fire
+from tests.pipelines.parts import BUS, Held, bound, fire, fired
 
 
 class Order(BaseModel):
@@ -38,7 +38,7 @@ class OtherPool(Pool): ...
 
 
 async def got(*functions: Callable[..., Any], held: Held) -> None:
-    await bound(*functions).fire(held)
+    await fired(bound(*functions), held)
 
 
 async def test_every_kind_of_parameter_at_once() -> None:
@@ -252,7 +252,7 @@ async def test_nothing_is_inspected_once_a_handler_is_bound(monkeypatch: pytest.
         for name in ("signature", "iscoroutinefunction", "isawaitable"):
             patched.setattr(inspect, name, refuse)
         patched.setattr(typing, "get_type_hints", refuse)
-        outgoing = await pipe.fire(Held('{"id": "A1"}'))
+        outgoing = await fired(pipe, Held('{"id": "A1"}'))
     assert outgoing == (Publish("invoices.created", Order(id="A1")),)
 
 

@@ -14,7 +14,7 @@ from eventbus_runtime.message import Message
 from eventbus_runtime.pipelines.base import Delivery
 from eventbus_runtime.pipelines.outcome import Publish, Reject, Retry
 from eventbus_runtime.pipelines.registry import pipeline, resource
-from tests.pipelines.parts import BUS, Held, bound
+from tests.pipelines.parts import BUS, Held, bound, fired
 
 
 class Pool: ...
@@ -65,7 +65,7 @@ async def test_delivery_resources_open_and_close_around_each_delivery() -> None:
 
     pipe = bound(handler, connection, audit)
     for _ in range(2):
-        assert await pipe.fire(Held()) == (Publish("done"),)
+        assert await fired(pipe, Held()) == (Publish("done"),)
         assert log == ["open connection", "open audit", "handler", "audit committed", "connection committed"]
         log.clear()
 
@@ -83,7 +83,7 @@ async def test_delivery_resources_get_message_delivery_and_bus() -> None:
         seen.append(order)
 
     held = Held('{"a": 1}')
-    await bound(handler, connection).fire(held)
+    await fired(bound(handler, connection), held)
     assert seen == [held.message, held, BUS, {"a": 1}]
 
 
@@ -128,7 +128,7 @@ async def test_a_wrong_return_value_rolls_back_as_well() -> None:
         return 7
 
     with pytest.raises(TypeError, match="handed back int"):
-        await bound(handler, connection, audit).fire(Held())
+        await fired(bound(handler, connection, audit), Held())
     assert log[2:] == ["audit saw TypeError", "connection saw TypeError"]
 
 
@@ -149,7 +149,7 @@ async def test_a_resource_that_swallows_the_error_does_not_make_it_a_success() -
         raise ValueError("x")
 
     with pytest.raises(ValueError, match="x"):
-        await bound(handler, connection, audit).fire(Held())
+        await fired(bound(handler, connection, audit), Held())
     assert log == ["open connection", "swallowed", "connection saw ValueError"]
 
 
@@ -167,7 +167,7 @@ async def test_a_failure_at_close_fails_the_delivery_and_rolls_back_what_is_belo
         return Publish("done")
 
     with pytest.raises(OSError, match="commit failed"):
-        await bound(handler, connection, audit).fire(Held())
+        await fired(bound(handler, connection, audit), Held())
     assert log == ["open connection", "connection saw OSError"]
 
 
@@ -184,7 +184,7 @@ async def test_a_resource_may_turn_an_error_into_another_outcome() -> None:
         raise ValueError
 
     with pytest.raises(Reject, match="hopeless"):
-        await bound(handler, audit).fire(Held())
+        await fired(bound(handler, audit), Held())
 
 
 async def test_a_rollback_that_fails_does_not_hide_a_cancellation() -> None:
@@ -200,7 +200,7 @@ async def test_a_rollback_that_fails_does_not_hide_a_cancellation() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await bound(handler, audit).fire(Held())
+        await fired(bound(handler, audit), Held())
 
 
 async def test_one_that_does_not_open_fails_the_delivery_and_closes_the_others() -> None:
@@ -216,7 +216,7 @@ async def test_one_that_does_not_open_fails_the_delivery_and_closes_the_others()
         log.append("handler")
 
     with pytest.raises(Retry, match="no slot free"):
-        await bound(handler, connection, audit).fire(Held())
+        await fired(bound(handler, connection, audit), Held())
     assert log == ["open connection", "connection saw Retry"]
 
 
@@ -228,7 +228,7 @@ async def test_nothing_is_opened_for_a_payload_that_does_not_decode() -> None:
     async def handler(order: dict[str, int], audit: Audit) -> None: ...
 
     with pytest.raises(DecodeError):
-        await bound(handler, connection, audit).fire(Held("not json"))
+        await fired(bound(handler, connection, audit), Held("not json"))
     assert log == []
 
 
@@ -242,7 +242,7 @@ async def test_an_async_generator_publishes_before_its_resources_close() -> None
         log.append(f"published {len(held.did)}")
 
     held = Held()
-    await bound(handler, connection, audit).fire(held)
+    await fired(bound(handler, connection, audit), held)
     assert log[2:] == ["published 1", "audit committed", "connection committed"]
 
 
@@ -259,7 +259,7 @@ async def test_deliveries_at_once_have_resources_of_their_own() -> None:
         return Publish("it", connection)
 
     pipe = bound(handler, connection)
-    (first,), (second,) = await asyncio.gather(pipe.fire(Held()), pipe.fire(Held()))
+    (first,), (second,) = await asyncio.gather(fired(pipe, Held()), fired(pipe, Held()))
     assert first.payload is not second.payload
 
 
@@ -287,7 +287,7 @@ async def test_a_def_resource_opens_and_closes_in_the_thread_of_a_def_handler() 
         note("handler")
         return Publish("done")
 
-    assert await bound(handler, connection, audit).fire(Held()) == (Publish("done"),)
+    assert await fired(bound(handler, connection, audit), Held()) == (Publish("done"),)
     own = threading.get_ident()
     assert threads.pop("async opens") == threads.pop("async closes") == own
     assert len(set(threads.values())) == 1
@@ -319,7 +319,7 @@ async def test_a_def_resource_that_an_async_one_needs_opens_on_the_event_loop() 
     def handler(audit: Audit, connection: Connection, pool: Pool) -> None:
         assert (type(audit), type(connection), type(pool)) == (Audit, Connection, Pool)
 
-    await bound(handler, pool, connection, audit).fire(Held())
+    await fired(bound(handler, pool, connection, audit), Held())
     assert log == [("pool", True), ("connection", True), ("audit", False)]
 
 
@@ -337,4 +337,4 @@ async def test_a_blocking_pool_smaller_than_the_threads_holds_up_no_one_for_ever
 
     pipe = bound(handler, connection, threads=anyio.CapacityLimiter(4))
     async with asyncio.timeout(30):
-        assert len(await asyncio.gather(*(pipe.fire(Held()) for _ in range(20)))) == 20
+        assert len(await asyncio.gather(*(fired(pipe, Held()) for _ in range(20)))) == 20

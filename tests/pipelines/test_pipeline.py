@@ -21,7 +21,7 @@ from eventbus_runtime.pipelines.outcome import Publish, Reject, Retry
 from eventbus_runtime.pipelines.pipeline import bind_background
 from eventbus_runtime.pipelines.registry import background, pipeline, resource
 from eventbus_runtime.pipelines.resources import Resources
-from tests.pipelines.parts import BUS, Held, bound, chosen, fire
+from tests.pipelines.parts import BUS, Held, bound, chosen, fire, fired
 
 HERE: ContextVar[str] = ContextVar("HERE", default="unset")
 ONE, TWO = Publish("one"), Publish("two")
@@ -106,7 +106,7 @@ async def test_bytes_are_the_payload_itself() -> None:
         seen.append(payload)
 
     held = Held(b"\x00\xff")
-    await bound(handler).fire(held)
+    await fired(bound(handler), held)
     assert seen[0] is held.message.payload
 
 
@@ -137,7 +137,7 @@ async def test_what_an_async_generator_yields_is_published_and_confirmed_before_
         held.did.append("went on")
         yield TWO
 
-    assert list(await bound(handler).fire(held)) == []
+    assert list(await fired(bound(handler), held)) == []
     assert held.did == ["one", "went on", "two"]
 
 
@@ -156,7 +156,7 @@ async def test_a_publish_that_fails_ends_the_generator_and_the_delivery() -> Non
             ended.append("closed")
 
     with pytest.raises(PublishError):
-        await bound(handler).fire(Refusing())
+        await fired(bound(handler), Refusing())
     assert ended == ["closed"]
 
 
@@ -173,7 +173,7 @@ async def test_a_generator_that_yields_anything_else_fails_and_is_closed() -> No
 
     held = Held()
     with pytest.raises(TypeError, match="handed back int"):
-        await bound(handler).fire(held)
+        await fired(bound(handler), held)
     assert (held.did, ended) == (["one"], ["closed"])
 
 
@@ -221,7 +221,7 @@ async def test_def_handlers_share_the_bounded_threads() -> None:
     pipe = bound(handler, threads=anyio.CapacityLimiter(2))
     async with asyncio.TaskGroup() as group:
         for _ in range(6):
-            group.create_task(_drop(pipe.fire(Held())))
+            group.create_task(_drop(fired(pipe, Held())))
         for _ in range(2):
             await asyncio.to_thread(both.acquire)
         release.set()
@@ -242,7 +242,7 @@ async def test_a_cancelled_delivery_does_not_wait_for_its_thread() -> None:
         ended.set()
 
     pipe = bound(handler)
-    task = asyncio.ensure_future(_drop(pipe.fire(Held())))
+    task = asyncio.ensure_future(_drop(fired(pipe, Held())))
     await asyncio.to_thread(started.wait)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -264,7 +264,7 @@ async def test_a_delivery_can_be_settled_by_hand() -> None:
         await delivery.ack()
 
     held = Held()
-    await bound(handler).fire(held)
+    await fired(bound(handler), held)
     assert held.did == ["ack"]
 
 
@@ -287,7 +287,7 @@ async def test_a_failing_handler_leaves_no_circle_behind() -> None:
     gc.disable()
     try:
         with contextlib.suppress(KeyError):
-            await pipe.fire(Held())
+            await fired(pipe, Held())
         assert held[0]() is None
     finally:
         gc.enable()

@@ -14,7 +14,7 @@ from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.pipelines.pipeline import BoundPipeline, bind
 from eventbus_runtime.pipelines.registry import pipeline, resource
 from eventbus_runtime.pipelines.resources import Resources
-from tests.pipelines.parts import BUS, Held, chosen, only
+from tests.pipelines.parts import BUS, Held, chosen, fired, only
 
 
 class Named:
@@ -59,8 +59,8 @@ async def test_runtime_resources_open_once_in_order_of_need_and_close_in_reverse
 
     pipe, resources = bound_with(handler, connection, pool)
     async with resources:
-        await pipe.fire(Held())
-        await pipe.fire(Held())
+        await fired(pipe, Held())
+        await fired(pipe, Held())
     assert log == ["open pool", "open connection", "pcp", "pcp", "close connection", "close pool"]
 
 
@@ -85,7 +85,7 @@ async def test_functions_that_return_provide_as_well() -> None:
 
     pipe, resources = bound_with(handler, pool, connection, audit)
     async with resources:
-        await pipe.fire(Held())
+        await fired(pipe, Held())
     assert seen == ["pca"]
 
 
@@ -99,7 +99,7 @@ async def test_a_resource_that_nothing_needs_is_not_opened() -> None:
 
     pipe, resources = bound_with(handler, pool)
     async with resources:
-        await pipe.fire(Held())
+        await fired(pipe, Held())
 
 
 async def test_a_runtime_resource_that_only_a_delivery_resource_needs_is_opened() -> None:
@@ -117,7 +117,7 @@ async def test_a_runtime_resource_that_only_a_delivery_resource_needs_is_opened(
 
     pipe, resources = bound_with(handler, pool, connection)
     async with resources:
-        assert await pipe.fire(Held()) == (Publish("p"),)
+        assert await fired(pipe, Held()) == (Publish("p"),)
 
 
 async def test_one_that_does_not_open_is_named_and_the_others_are_closed() -> None:

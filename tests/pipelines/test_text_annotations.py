@@ -12,7 +12,7 @@ from eventbus_runtime.message import Message
 from eventbus_runtime.pipelines.binding import check
 from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.pipelines.registry import pipeline, resource
-from tests.pipelines.parts import Held, bound, chosen, only
+from tests.pipelines.parts import Held, bound, chosen, fired, only
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -50,8 +50,10 @@ pipeline("text-annotations-of-an-object")(service)
 
 
 async def test_text_annotations_resolve_where_the_function_was_defined() -> None:
-    assert await bound(handler, database).fire(Held('[{"id": "A1"}]')) == (Publish("orders.created", [Order(id="A1")]),)
-    assert await bound(service).fire(Held('{"id": "A1"}')) == (Publish("prefix", Order(id="A1")),)
+    assert await fired(bound(handler, database), Held('[{"id": "A1"}]')) == (
+        Publish("orders.created", [Order(id="A1")]),
+    )
+    assert await fired(bound(service), Held('{"id": "A1"}')) == (Publish("prefix", Order(id="A1")),)
 
 
 def test_a_name_that_only_the_type_checker_sees_is_named_with_its_cure() -> None:

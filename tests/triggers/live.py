@@ -21,8 +21,9 @@ from eventbus_runtime.pipelines.pipeline import bind
 from eventbus_runtime.pipelines.registry import Registration, Registry
 from eventbus_runtime.pipelines.resources import Resources
 from eventbus_runtime.testing.server import NatsServer
+from eventbus_runtime.triggers.consumer import Prepare
 from eventbus_runtime.triggers.pull import Limits
-from eventbus_runtime.triggers.subscribe import Prepare, SubscribeTrigger
+from eventbus_runtime.triggers.subscribe import SubscribeTrigger
 from tests.cluster import once_complete
 
 Handler = Callable[..., Any]
@@ -150,9 +151,12 @@ def sequence_of(token: str) -> int:
 
 
 class Proxy:
-    """A TCP way to the server that can be cut."""
+    """A TCP way to the server that can be cut, and that can lose what we publish."""
 
     def __init__(self, port: int) -> None:
+        self.loses = b""
+        """Commands to the server that begin so are lost in silence; empty: none."""
+        self.lost = 0
         self._target = port
         self._open: set[asyncio.StreamWriter] = set()
         self._relays: set[asyncio.Task[Any]] = set()
@@ -191,14 +195,31 @@ class Proxy:
         self._open.add(back)
         if self._shut:  # since before, or meanwhile
             self.cut()
-        await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+        await asyncio.gather(
+            self._pump(reader, back, self._command), self._pump(there, writer, lambda source: source.read(1 << 16))
+        )
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _command(self, source: asyncio.StreamReader) -> bytes:
+        """The next command of a client, whole; those that are lost left out."""
+        while data := await source.readline():
+            if data.startswith((b"PUB ", b"HPUB ")):
+                data += await source.readexactly(int(data.split()[-1]) + 2)
+            if not self.loses or not data.startswith(self.loses):
+                return data
+            self.lost += 1
+        return b""
+
+    async def _pump(
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        read: Callable[[asyncio.StreamReader], Awaitable[bytes]],
+    ) -> None:
         try:
-            while data := await source.read(1 << 16):
+            while data := await read(source):
                 sink.write(data)
                 await sink.drain()
-        except OSError:
+        except (OSError, EOFError):
             pass
         finally:
             sink.transport.abort()

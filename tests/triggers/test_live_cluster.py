@@ -60,8 +60,8 @@ async def test_a_long_ack_wait_and_a_single_replica_are_not_warned_about(
         assert live.warnings() == []
 
 
-async def test_a_leader_that_steps_down_under_load_costs_no_message_and_few_restarts(cluster: Cluster) -> None:
-    """An ack to a leader that goes is lost in silence, so that its message comes a second time; few do."""
+async def test_a_leader_that_steps_down_under_load_costs_no_message_and_doubles_none(cluster: Cluster) -> None:
+    """An ack to a leader that goes is lost in silence: the fence sends it again before the next pull."""
     handled: Counter[int] = Counter()
 
     async def handler(message: Message) -> None:
@@ -78,8 +78,7 @@ async def test_a_leader_that_steps_down_under_load_costs_no_message_and_few_rest
             await until(lambda wanted=wanted: len(handled) >= wanted, within=15)  # type: ignore[misc]
             assert await consumer_leader(live.outside) != before
         await until(live.drained, within=20)
-        assert set(handled) == set(range(1, 2001))
-        assert handled.total() - len(handled) < 100
+        assert handled == dict.fromkeys(range(1, 2001), 1)
         assert live.trigger.counters.pull_restarts < 10
         assert len(live.facts) < 20
         assert live.failures() == []
@@ -106,8 +105,7 @@ async def test_when_the_leaders_node_ends_it_goes_on_with_the_next_and_asks_seld
         await until(lambda: counters.received >= wanted, within=30)
         assert counters.pulls - pulls < 60
         await until(live.drained, within=20)
-        assert set(handled) == set(range(1, 801))
-        assert handled.total() - len(handled) < 50
+        assert handled == dict.fromkeys(range(1, 801), 1)
         assert counters.pull_restarts < 10
         assert len(live.facts) < 20
         assert live.failures() == []

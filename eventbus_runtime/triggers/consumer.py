@@ -1,0 +1,104 @@
+"""The consumer of one trigger: found, made where it is declared and missing, and checked for what a trigger needs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from eventbus_runtime.buses.base import Bus
+from eventbus_runtime.buses.info import ConsumerInfo
+from eventbus_runtime.config.model import TriggerConfig
+from eventbus_runtime.errors import NotFoundError, TriggerError
+
+Prepare: TypeAlias = Callable[[int | None], Awaitable[str | None]]
+"""Makes the trigger's stream, consumer and dead-letter stream, as far as they are declared, and returns the name of the
+last. The argument: the stream sequence from which a lost consumer goes on; None where that is not known."""
+
+_ELECTION = 15.0
+
+
+class ConsumerFinder:
+    """What is known of the consumer, as of the last look.
+
+    Args:
+        config: the trigger's configuration.
+        bus: its bus.
+        prepare: see `Prepare`.
+        lost: called when the consumer is gone, or is another one of its name.
+        warn: told what an operator should know.
+    """
+
+    def __init__(
+        self,
+        config: TriggerConfig,
+        bus: Bus,
+        prepare: Prepare,
+        *,
+        lost: Callable[[], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self.consumer: ConsumerInfo | None = None
+        self.dead_letter_stream: str | None = None
+        """Stores the dead letters (`Nats-Expected-Stream`)."""
+        self._bus, self._prepare, self._lost, self._warn = bus, prepare, lost, warn
+        self._subject = f"CONSUMER.INFO.{config.stream}.{config.consumer}"
+        self._prepared = False
+        self._warned_of_elections = False
+
+    async def ask(self) -> ConsumerInfo:
+        """What the server says of it now.
+
+        Raises:
+            BusError: the server can't be asked, or there is no such consumer.
+        """
+        return ConsumerInfo.parse(await self._bus.api(self._subject))
+
+    async def look(self) -> ConsumerInfo:
+        """Find it; make it, and what it needs, where it is declared and missing.
+
+        Raises:
+            BusError: the server can't be asked, or it is not declared and not there.
+            TriggerError: no trigger can pull from it.
+        """
+        if not self._prepared:
+            self.dead_letter_stream = await self._prepare(None)
+            self._prepared = True
+        before = self.consumer
+        try:
+            consumer = await self.ask()
+        except NotFoundError:
+            self._lost()
+            self.dead_letter_stream = await self._prepare(None if before is None else before.ack_floor + 1)
+            consumer = await self.ask()
+        self._check(consumer)
+        if before is not None and consumer.created != before.created:
+            self._lost()
+        self.consumer = consumer
+        return consumer
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether the time until a redelivery depends on the attempt (the consumer's `backoff`)."""
+        return self.consumer is not None and bool(self.consumer.backoff)
+
+    def window(self, attempt: int = 1) -> float:
+        """Seconds until the server delivers again what is not settled."""
+        return self.consumer.window(attempt) if self.consumer is not None else 30.0
+
+    def _check(self, consumer: ConsumerInfo) -> None:
+        if consumer.is_push:
+            raise TriggerError(
+                f"consumer {consumer.name} of {consumer.stream} is push based; a trigger needs a pull one"
+            )
+        if consumer.ack_policy != "explicit":
+            raise TriggerError(
+                f"consumer {consumer.name} of {consumer.stream} has ack_policy {consumer.ack_policy}; "
+                "a trigger needs explicit, since with any other one ack settles what others still work on"
+            )
+        if consumer.num_replicas > 1 and consumer.shortest_window < _ELECTION and not self._warned_of_elections:
+            self._warned_of_elections = True
+            self._warn(
+                f"consumer {consumer.name} has {consumer.num_replicas} replicas, and delivers again after "
+                f"{consumer.shortest_window:g} s: an election takes 4 to 9 s, in which no progress is heard; "
+                f"give it an ack_wait of {_ELECTION:g} s or more"
+            )
