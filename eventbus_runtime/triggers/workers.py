@@ -15,6 +15,9 @@ from eventbus_runtime.context import Slot, current
 from eventbus_runtime.counters import TriggerCounters
 from eventbus_runtime.triggers.delivery import ActiveDelivery
 
+# Seconds that handlers which wait for nothing may keep the event loop between two of its turns.
+_SLICE = 0.02
+
 
 class WorkerPool:
     """As many workers as deliveries ever ran at once, each started when first needed.
@@ -52,6 +55,7 @@ class WorkerPool:
         self._queue: deque[ActiveDelivery] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._spreading = False
+        self._pausing = False
         self._closed = False
 
     def submit(self, deliveries: Sequence[ActiveDelivery]) -> None:
@@ -75,6 +79,9 @@ class WorkerPool:
             pass
 
     def _spread(self) -> None:
+        if self._pausing:  # whoever pauses goes on by itself
+            self._loop.call_soon(self._spread)
+            return
         self._spreading = False
         for _ in range(len(self._queue)):
             if not self._wake():
@@ -107,6 +114,7 @@ class WorkerPool:
         current.set(slot)
         clean = copy_context()
         while True:
+            since = perf_counter()
             while queue:
                 delivery = queue.popleft()
                 slot.message, delivery.task = delivery.message, task
@@ -118,7 +126,8 @@ class WorkerPool:
                     raise
                 except BaseException as raised:  # noqa: BLE001 - whatever it is, it is the outcome of its message alone
                     result, error = None, raised
-                counters.handler_seconds += perf_counter() - began
+                ended = perf_counter()
+                counters.handler_seconds += ended - began
                 counters.handled += 1
                 if result is not None or error is not None or task.cancelling() or not succeed(delivery):
                     await self._finish(delivery, result, error)
@@ -132,9 +141,20 @@ class WorkerPool:
                     if queue:
                         self._spawn()
                     return
+                if ended - since > _SLICE and queue:
+                    await self._pause()
+                    since = perf_counter()
             if self._closed:
                 return
             await self._rest()
+
+    async def _pause(self) -> None:
+        """Let the event loop have a turn: acks go out, and others run."""
+        self._pausing = True
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self._pausing = False
 
     async def _rest(self) -> None:
         waiter = self._loop.create_future()
@@ -147,4 +167,3 @@ class WorkerPool:
             if waiter in self._idle:
                 self._idle.remove(waiter)
             raise
-

@@ -207,3 +207,30 @@ async def test_a_def_handler_still_in_its_thread_at_the_stop_is_left_without_a_n
             assert (live.trigger.cancelled, live.trigger.counters.left) == (1, 1)
     finally:
         release.set()
+
+
+async def test_handlers_that_wait_for_nothing_let_the_event_loop_turn_between_them(server: NatsServer) -> None:
+    """Else all of a read would run in one turn, and acks, progress and other triggers would wait for the last."""
+    turns = 0
+    seen: list[int] = []
+    acked: list[int] = []
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        loop.call_soon(turn)
+
+    async def busy(message: Message) -> None:
+        until_then = time.perf_counter() + 0.015
+        while time.perf_counter() < until_then:
+            pass
+        seen.append(turns)
+        acked.append(live.trigger.counters.in_flight)
+
+    loop = asyncio.get_running_loop()
+    async with running(server, busy, wait=False) as live:
+        loop.call_soon(turn)
+        await live.publish_stored(40)
+        await until(live.drained)
+    assert len(set(seen)) > 10
+    assert acked[-1] < 10, "what was settled in earlier turns has been written"
