@@ -77,12 +77,12 @@ class ConsumerFinder:
         return consumer
 
     @property
-    def has_steps(self) -> bool:
-        """Whether the time until a redelivery depends on the attempt (the consumer's `backoff`)."""
-        return self.consumer is not None and bool(self.consumer.backoff)
+    def shortest_window(self) -> float:
+        """Seconds after which, at the earliest, the server delivers again what is not settled."""
+        return self.consumer.shortest_window if self.consumer is not None else 30.0
 
-    def window(self, attempt: int = 1) -> float:
-        """Seconds until the server delivers again what is not settled."""
+    def window(self, attempt: int) -> float:
+        """Seconds after which the server delivers again what is not settled in this attempt, from 1."""
         return self.consumer.window(attempt) if self.consumer is not None else 30.0
 
     def _check(self, consumer: ConsumerInfo) -> None:

@@ -47,7 +47,7 @@ class ActiveDelivery:
         raw: as it came.
         settler: its trigger's.
         now: event loop's time, seconds.
-        lease: until when the server lets us have it, by the same clock.
+        lease: until when the server lets us have it, at least, by the same clock.
         size: its bytes, as the server counts them.
     """
 

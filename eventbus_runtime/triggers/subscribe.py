@@ -191,12 +191,9 @@ class SubscribeTrigger:
         self.counters.received += len(raws)
         if self._matches is not None:
             raws, sizes = self._unfiltered(self._matches, raws, sizes)
-        settler, window, now = self._settler, self._finder.window, asyncio.get_running_loop().time()
-        lease = now + window()
+        settler, now = self._settler, asyncio.get_running_loop().time()
+        lease = now + self._finder.shortest_window
         starting = [ActiveDelivery(raw, settler, now, lease, size) for raw, size in zip(raws, sizes, strict=False)]
-        if self._finder.has_steps:
-            for delivery in starting:
-                delivery.lease = now + window(delivery.attempt)
         self._progress.start(starting)
         self._pool.submit(starting)
         self.counters.in_flight = self._window.running
