@@ -76,7 +76,7 @@ class Lifecycle:
 
     def attach(self, client: Client, lost: Callable[[BaseException], None]) -> Link:
         """`client` is connected."""
-        self.link = Link(client, self.writer, self._inbox_prefix, lost)
+        self.link = Link(client, self.writer, self._inbox_prefix, lost, self.warn)
         self.max_payload = client.max_payload
         if self.stood:
             self.counters.reconnects += 1

@@ -22,15 +22,21 @@ class Link:
         writer: the bus's writer; this link is its way out from now on.
         inbox_prefix: first part of all reply subjects.
         lost: called with the error when the connection does not take any more.
+        warn: called with what an operator should know.
     """
 
     def __init__(
-        self, client: Client, writer: Writer, inbox_prefix: str, lost: Callable[[BaseException], None]
+        self,
+        client: Client,
+        writer: Writer,
+        inbox_prefix: str,
+        lost: Callable[[BaseException], None],
+        warn: Callable[[str], None],
     ) -> None:
         self.client = client
         self._writer = writer
         self._inbox_prefix = inbox_prefix
-        self._reader = Reader(client)
+        self._reader = Reader(client, warn)
         self._closed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         writer.attach(client, lost)
         self.requests = Requests(self.new_inbox(), writer.write)
@@ -60,7 +66,7 @@ class Link:
         """Whether a PONG comes within `timeout` seconds; all that came before it is in its sink by then."""
         pong = self._writer.ping()
         await asyncio.wait({pong, self._closed}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        # What came before the PONG was put before us in the event loop's line: the reader flushes by `call_soon`.
+        # What came before the PONG has been handed out by now, or stands before us in the event loop's line.
         return pong.done()
 
     def close(self, reason: str) -> None:

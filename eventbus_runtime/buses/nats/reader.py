@@ -5,16 +5,23 @@ nats-py keeps one value of a repeated header and replaces bytes that are not UTF
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import os
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from nats.aio.client import Client
 
 from eventbus_runtime.buses.base import Sink
-from eventbus_runtime.errors import BusError
-from eventbus_runtime.message import Raw
+from eventbus_runtime.buses.nats.compatible import CompatibleReader
+from eventbus_runtime.errors import BusError, ConfigError, Problem
+
+if TYPE_CHECKING:
+    from eventbus_runtime.buses.nats.parser import BatchParser
+
+VARIABLE = "EVENTBUS_READER"
+"""Environment variable that chooses the reader: `batch` (the default) or `compatible`."""
 
 # The private parts of nats-py that this package stands on, with their parameters; tried on 2.10.0 to 2.16.0.
 _METHODS = {
@@ -27,10 +34,11 @@ _ATTRIBUTES = ("_pongs", "_reading_task", "_server_info", "_sid", "_transport")
 
 
 def check_client(client: Client) -> None:
-    """Make sure that this nats-py is built as we expect.
+    """Make sure that this nats-py is built as we expect, and that the environment asks for a reader that there is.
 
     Raises:
         BusError: it is not; the text names its version.
+        ConfigError: `EVENTBUS_READER` is wrong.
     """
     wrong = [name for name in _ATTRIBUTES if not hasattr(client, name)]
     for name, parameters in _METHODS.items():
@@ -42,70 +50,78 @@ def check_client(client: Client) -> None:
             f"nats-py {version('nats-py')} is not built as expected ({', '.join(wrong)}): "
             "install a version that this package allows, as its metadata says"
         )
-
-
-class Slot:
-    """One subscription: its sink, and what came for it since the last flush."""
-
-    __slots__ = ("items", "sink")
-
-    def __init__(self, sink: Sink) -> None:
-        self.sink: Sink | None = sink
-        self.items: list[Raw] = []
+    _asks_for_compatible()
 
 
 class Reader:
-    """Stands in for `_process_msg` of one nats-py client, for as long as one connection lasts.
+    """The subscriptions of one link, on one nats-py client, for as long as one connection lasts.
 
-    Each sink gets one list per turn of the event loop. Messages of other subscriptions go nats-py's own way.
+    Each sink gets one list per read. Messages of other subscriptions go nats-py's own way. The environment variable
+    `EVENTBUS_READER` is read now.
+
+    Args:
+        client: the connected client, which `check_client` has passed.
+        warn: called with what an operator should know of the reader that was chosen.
+
+    Raises:
+        ConfigError: `EVENTBUS_READER` is wrong.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, warn: Callable[[str], None]) -> None:
         self._client = client
-        self._loop = asyncio.get_running_loop()
-        self._slots: dict[int, Slot] = {}
-        self._touched: list[Slot] = []
-        self._replaced = client.__dict__.get("_process_msg")
-        self._original: Any = client._process_msg
-        client.__dict__["_process_msg"] = self._process_msg
+        self._sids: set[int] = set()
+        self._plugged = self._plug(warn)
+        self._plugged.users += 1
 
     def add(self, sink: Sink) -> int:
         """Give `sink` a subscription id that nats-py will not use; all that comes to that id is the sink's."""
         self._client._sid += 1
         sid: int = self._client._sid
-        self._slots[sid] = Slot(sink)
+        self._sids.add(sid)
+        self._plugged.slots.add(sid, sink)
         return sid
 
     def forget(self, sid: int) -> None:
         """Drop a sink and what it has not been given yet."""
-        slot = self._slots.pop(sid, None)
-        if slot is not None:
-            slot.sink = None
-
-    def flush(self) -> None:
-        """Hand every sink what came for it so far."""
-        touched, self._touched = self._touched, []
-        for slot in touched:
-            items, slot.items = slot.items, []
-            if slot.sink is not None:
-                slot.sink(items)
+        self._sids.discard(sid)
+        self._plugged.slots.forget(sid)
 
     def detach(self) -> None:
-        """Hand out what is there, forget every sink, and give nats-py its method back."""
-        self.flush()
-        self._slots.clear()
-        if self._replaced is None:
-            self._client.__dict__.pop("_process_msg", None)
-        else:
-            self._client.__dict__["_process_msg"] = self._replaced
+        """Hand out what is there, forget every sink, and give nats-py back what is its own."""
+        self._plugged.slots.flush()
+        for sid in tuple(self._sids):
+            self.forget(sid)
+        self._plugged.users -= 1
+        if self._plugged.users == 0:
+            self._plugged.unplug()
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        slot = self._slots.get(sid)
-        if slot is None:
-            await self._original(sid, subject, reply, data, headers)
-            return
-        if not slot.items:
-            if not self._touched:
-                self._loop.call_soon(self.flush)
-            self._touched.append(slot)
-        slot.items.append((subject, reply, data, headers))
+    def _plug(self, warn: Callable[[str], None]) -> BatchParser | CompatibleReader:
+        client = self._client
+        # Another bus may use the same connection: two readers on it would take each other's messages for nats-py's.
+        hook = getattr(client.__dict__.get("_process_msg"), "__self__", None)
+        for there in (getattr(client, "_ps", None), hook):
+            if hasattr(there, "slots"):
+                return cast("BatchParser | CompatibleReader", there)
+        if _asks_for_compatible():
+            return CompatibleReader(client)
+        try:
+            from eventbus_runtime.buses.nats.parser import BatchParser, is_known
+        except ImportError:
+            known = False
+        else:
+            known = is_known(client)
+        if known:
+            return BatchParser(client)
+        warn(
+            f"the parser of nats-py {version('nats-py')} is not built as expected: messages are read by the slower "
+            f"compatible reader; install a version that was tried (2.10 to 2.16), or set {VARIABLE}=compatible"
+        )
+        return CompatibleReader(client)
+
+
+def _asks_for_compatible() -> bool:
+    value = os.environ.get(VARIABLE, "")
+    if value not in ("", "batch", "compatible"):
+        text = f"is {value!r}: set it to 'batch' (the default) or 'compatible', or unset it"
+        raise ConfigError([Problem(VARIABLE, "", text)])
+    return value == "compatible"
