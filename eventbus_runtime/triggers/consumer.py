@@ -38,6 +38,8 @@ class ConsumerFinder:
         warn: Callable[[str], None],
     ) -> None:
         self.consumer: ConsumerInfo | None = None
+        self.shortest_window = 30.0
+        """Seconds after which, at the earliest, the server delivers again what is not settled."""
         self.dead_letter_stream: str | None = None
         """Stores the dead letters (`Nats-Expected-Stream`)."""
         self._bus, self._prepare, self._lost, self._warn = bus, prepare, lost, warn
@@ -73,13 +75,8 @@ class ConsumerFinder:
         self._check(consumer)
         if before is not None and consumer.created != before.created:
             self._lost()
-        self.consumer = consumer
+        self.consumer, self.shortest_window = consumer, consumer.shortest_window
         return consumer
-
-    @property
-    def shortest_window(self) -> float:
-        """Seconds after which, at the earliest, the server delivers again what is not settled."""
-        return self.consumer.shortest_window if self.consumer is not None else 30.0
 
     def window(self, attempt: int) -> float:
         """Seconds after which the server delivers again what is not settled in this attempt, from 1."""

@@ -35,7 +35,8 @@ class PullLoop:
         fence: keeps acks; it must be proven before anything is pulled.
         counters: what it adds to.
         look: finds the consumer (makes it, where it is declared) and says what it is like.
-        start: takes deliveries that there is room for, with their sizes in bytes.
+        start: takes deliveries that there is room for, with their sizes in bytes and the event loop's time; calls
+            `freed` soon, as after each turn of the event loop in which some were settled.
         refuse: takes deliveries that must not start: no room, or we are stopping.
         set_state: told of each change.
         warn: told what an operator should know.
@@ -50,7 +51,7 @@ class PullLoop:
         counters: TriggerCounters,
         *,
         look: Callable[[], Awaitable[ConsumerInfo]],
-        start: Callable[[list[Raw], list[int]], None],
+        start: Callable[[list[Raw], list[int], float], None],
         refuse: Callable[[list[Raw]], None],
         set_state: Callable[[State, str], None],
         warn: Callable[[str], None],
@@ -240,20 +241,27 @@ class PullLoop:
         now = self._loop.time()
         current = generation == self._generation
         deliveries = self._deliveries(raws)
+        others = len(raws) - len(deliveries)
         if deliveries:
             self._delivered_at = now
-            self._deliver(slot, deliveries, now, current=current)
-        if current and len(deliveries) < len(raws):
+            sizes = _sizes(deliveries) if self._window.slots > 1 else [0] * len(deliveries)
+            admitted = 0 if self._closed else self._window.admit(slot, sizes, now, current=current)
+            if admitted < len(deliveries):
+                self._refuse(deliveries[admitted:])
+                del deliveries[admitted:]
+            if deliveries:
+                self._start(deliveries, sizes, now)
+        if others and current:
             for raw in raws:
                 if not raw[1]:
                     self._on_status(slot, raw, now)
+            self.perform()  # what deliveries ask for waits until their handlers have begun: see `freed`
         if self._unproven and current and self._window.pulling:
             self._unproven = False
             self._backoff.reset()
             self._enter(State.RUNNING)
         if self._stopping and not self._window.credit:
             self._alarm.ring()
-        self.perform()
 
     def _deliveries(self, raws: list[Raw]) -> list[Raw]:
         first = self._first
@@ -272,19 +280,6 @@ class PullLoop:
             return False
         self._counters.redelivered += token.delivery_count > 1
         return True
-
-    def _deliver(self, slot: int, deliveries: list[Raw], now: float, *, current: bool) -> None:
-        if self._closed:
-            self._refuse(deliveries)
-            return
-        if self._window.slots > 1:
-            sizes = [len(raw[0]) + len(raw[1]) + len(raw[2]) + len(raw[3] or b"") for raw in deliveries]
-        else:
-            sizes = [0] * len(deliveries)
-        admitted = self._window.admit(slot, sizes, now, current=current)
-        self._start(deliveries[:admitted], sizes)
-        if admitted < len(deliveries):
-            self._refuse(deliveries[admitted:])
 
     def _on_status(self, slot: int, raw: Raw, now: float) -> None:
         status = Status.parse(raw[3])
@@ -363,3 +358,8 @@ class PullLoop:
         inboxes, self._inboxes = self._inboxes, []
         for inbox in inboxes:
             inbox.close()
+
+
+def _sizes(deliveries: list[Raw]) -> list[int]:
+    """Bytes of each, as the server counts them for a request's max_bytes."""
+    return [len(subject) + len(reply) + len(body) + len(block or b"") for subject, reply, body, block in deliveries]

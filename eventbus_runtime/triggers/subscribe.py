@@ -187,15 +187,15 @@ class SubscribeTrigger:
         self._progress.set_window(consumer.shortest_window)
         return consumer
 
-    def _start(self, raws: list[Raw], sizes: list[int]) -> None:
+    def _start(self, raws: list[Raw], sizes: list[int], now: float) -> None:
         self.counters.received += len(raws)
         if self._matches is not None:
             raws, sizes = self._unfiltered(self._matches, raws, sizes)
-        settler, now = self._settler, asyncio.get_running_loop().time()
-        lease = now + self._finder.shortest_window
+        settler, lease = self._settler, now + self._finder.shortest_window
         starting = [ActiveDelivery(raw, settler, now, lease, size) for raw, size in zip(raws, sizes, strict=False)]
         self._progress.start(starting)
         self._pool.submit(starting)
+        self._turn()  # behind the first worker's start, so that what its handlers settle goes along
         self.counters.in_flight = self._window.running
 
     def _unfiltered(
@@ -210,9 +210,6 @@ class SubscribeTrigger:
                 self._fence.ack(raw[1])
                 self.counters.filtered += 1
                 self._freed_bytes += size
-        if len(matching) < len(raws) and not self._turning:
-            self._turning = True
-            self._call_soon(self._end_turn)
         return [raw for raw, _ in matching], [size for _, size in matching]
 
     def _refuse(self, raws: list[Raw]) -> None:
@@ -294,6 +291,10 @@ class SubscribeTrigger:
     def _done(self, delivery: ActiveDelivery) -> None:
         del self._progress.deliveries[delivery]
         self._freed_bytes += delivery.size
+        if not self._turning:
+            self._turn()
+
+    def _turn(self) -> None:
         if not self._turning:
             self._turning = True
             self._call_soon(self._end_turn)
