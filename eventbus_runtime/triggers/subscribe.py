@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.info import ConsumerInfo
@@ -114,16 +115,7 @@ class SubscribeTrigger:
         failure: TriggerError | TopologyError | None = None
         try:
             async with anyio.create_task_group() as work:
-                slot = partial(Slot, self.name, self._pipeline.name)
-                self._pool = WorkerPool(
-                    work,
-                    fire=self._pipeline.fire,
-                    succeed=self._succeed,
-                    finish=self._finish,
-                    slot=slot,
-                    counters=self.counters,
-                    ended=self._drained.ring,
-                )
+                self._pool = self._workers(work)
                 try:
                     failure = await self._pull(loop)
                     await self._drain(loop)
@@ -143,6 +135,17 @@ class SubscribeTrigger:
         if failure is not None:
             raise failure
         return self.set_state(State.STOPPED)
+
+    def _workers(self, group: TaskGroup) -> WorkerPool:
+        return WorkerPool(
+            group,
+            fire=self._pipeline.fire,
+            succeed=self._succeed,
+            finish=self._finish,
+            slot=partial(Slot, self.name, self._pipeline.name),
+            counters=self.counters,
+            ended=self._drained.ring,
+        )
 
     def stop(self, timeout: float) -> None:
         """See `triggers.base.Trigger.stop`."""

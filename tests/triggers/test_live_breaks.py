@@ -15,17 +15,8 @@ from eventbus_runtime.events import State
 from eventbus_runtime.message import Message
 from eventbus_runtime.testing.server import NatsServer
 from tests.conftest import MakeServer
-from tests.triggers.live import (
-    PULLS_AND_ACKS,
-    QUICK,
-    Observer,
-    Proxy,
-    connected,
-    make_consumer,
-    make_stream,
-    running,
-    until,
-)
+from tests.triggers.live import PULLS_AND_ACKS, QUICK, Observer, connected, make_consumer, make_stream, running, until
+from tests.triggers.proxy import Proxy
 
 
 async def test_a_server_killed_three_times_under_load_loses_nothing_and_few_facts_are_told(server: NatsServer) -> None:

@@ -16,7 +16,8 @@ from eventbus_runtime.testing.server import NatsServer
 from eventbus_runtime.triggers.fence import UNANSWERED
 from tests.buses.helpers import frozen
 from tests.conftest import MakeServer
-from tests.triggers.live import Observer, Proxy, make_consumer, make_stream, running, until
+from tests.triggers.live import Observer, make_consumer, make_stream, running, until
+from tests.triggers.proxy import Proxy
 
 
 async def test_the_acks_of_one_turn_are_one_write_whose_last_asks_for_an_answer(server: NatsServer) -> None:

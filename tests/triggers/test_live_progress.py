@@ -9,7 +9,8 @@ import pytest
 from eventbus_runtime.message import Message
 from eventbus_runtime.pipelines.outcome import Retry
 from eventbus_runtime.testing.server import NatsServer
-from tests.triggers.live import SOON, Observer, Proxy, running, sequence_of, until
+from tests.triggers.live import SOON, Observer, running, sequence_of, until
+from tests.triggers.proxy import Proxy
 
 
 async def test_progress_is_told_in_sequence_order_and_for_nothing_that_is_settled(server: NatsServer) -> None:

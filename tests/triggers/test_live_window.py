@@ -11,7 +11,8 @@ import pytest
 from eventbus_runtime.message import Message
 from eventbus_runtime.testing.server import NatsServer
 from eventbus_runtime.triggers.pull import Limits
-from tests.triggers.live import PULLS_AND_ACKS, Observer, Proxy, connected, make_trigger, running, until
+from tests.triggers.live import PULLS_AND_ACKS, Observer, connected, make_trigger, running, until
+from tests.triggers.proxy import Proxy
 
 
 class Crowd:
