@@ -3,12 +3,14 @@
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK_VENV := .venv-lock
+BENCH_VENV := .venv-bench
+SECONDS := 600
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 .DEFAULT_GOAL := help
-.PHONY: help install run test coverage lint format lock clean
+.PHONY: help install run test coverage lint format bench bench-quick bench-soak lock clean
 
 help: ## List the targets.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 install: $(VENV)/.installed ## Make .venv from requirements.lock; PYTHON=… chooses the interpreter.
 	@:
@@ -32,12 +34,21 @@ format: install ## Format the code, and mend what ruff can mend.
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+bench: install $(BENCH_VENV)/.installed ## Race all contenders in all cases; ARGS='--cases relay' is handed on, ARGS=--help lists what may be.
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: install $(BENCH_VENV)/.installed ## The same with two cases and three contenders, in about a minute.
+	@$(BIN)/python -m benchmarks --quick $(ARGS)
+
+bench-soak: install ## Ours at full rate for ten minutes, or for SECONDS=…: does its memory stay flat?
+	@$(BIN)/python -m benchmarks.soak $(SECONDS)
+
 lock: $(LOCK_VENV)/bin/uv ## Write requirements.lock anew from pyproject.toml; ARGS=--upgrade takes the newest.
 	@$(LOCK_VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet $(ARGS) -o requirements.lock
 
 clean: ## Remove what the other targets made, .venv included.
-	@rm -rf $(VENV) $(LOCK_VENV) dist build .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(LOCK_VENV) $(BENCH_VENV) dist build .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Two steps, since pip can't check hashes and install an editable package in one. A stamp after each: a changed lock
@@ -62,3 +73,9 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 $(LOCK_VENV)/bin/uv: | $(VENV)/.installed
 	@$(BIN)/python -m venv $(LOCK_VENV)
 	@$(LOCK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+# The contenders' packages stay out of .venv: they would slow its start, and they pin what is ours to choose.
+$(BENCH_VENV)/.installed: benchmarks/requirements.txt | $(VENV)/.installed
+	@$(BIN)/python -m venv --clear $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@touch $@

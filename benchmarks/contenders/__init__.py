@@ -1,0 +1,1 @@
+"""The contenders. Each runs as a process of its own, told by `BENCH_*` variables what to do; `common.py` reads them."""
