@@ -104,7 +104,7 @@ class Fence:
         if self._inbox is None:
             self._inbox = await self._bus.open_inbox(self._take, wildcard=True)
         if known is not None and all(_sequence(token) > known for token in self._tokens()):
-            self.forget()
+            self._unproven.clear()
         for _ in range(_TRIES):
             if not self._unproven:
                 return

@@ -80,6 +80,20 @@ async def test_where_the_server_has_forgotten_all_nothing_is_said(server: NatsSe
         await fence.close()
 
 
+async def test_what_was_given_and_not_yet_written_is_not_forgotten(server: NatsServer) -> None:
+    async with delivered(server, 2) as (bus, (first, second)):
+        fence = Fence(bus, nothing, nothing)
+        fence.ack(forgotten(first))
+        fence.flush()
+        fence.ack(second)
+        await fence.prove(known=2)
+        fence.flush()
+        await fence.settled()
+        assert fence.unproven == 0
+        assert await pending(bus) == 1
+        await fence.close()
+
+
 async def test_what_nobody_answers_stays_unproven_and_is_told(server: NatsServer) -> None:
     async with delivered(server, 1) as (bus, (token,)):
         fence = Fence(bus, nothing, nothing)
