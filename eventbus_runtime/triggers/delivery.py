@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 PROGRESS = b"+WPI"
 NAK = b"-NAK"
-_ACK = Ack()
 _DONE = Success()
 
 
@@ -183,24 +182,21 @@ class Settler:
     async def settle(self, delivery: ActiveDelivery, outcome: Outcome) -> bool:
         """Settle a delivery that the caller has claimed; always true.
 
-        This is the first promise: publishes are confirmed before the ack, a dead letter is confirmed before the term,
-        and whatever fails on the way ends in a nak, or in no word at all, which the server answers by delivering again.
+        This is the first promise: what the handler published is confirmed by now, a dead letter is confirmed before the
+        term, and whatever fails on the way ends in a nak, or in no word, which the server answers by delivering again.
 
         Raises:
             BusUnavailableError: `ack_confirm` is on and the ack was not confirmed.
         """
         try:
-            try:
-                if isinstance(outcome, Success) and outcome.publishes:
-                    outcome = await self.publish(delivery, outcome)
-                settlement: Settlement = _ACK
-                if isinstance(outcome, Failure):
-                    settlement = decide(outcome, delivery.attempt, self._policy, random.random)
-                    if isinstance(settlement, DeadLetter):
-                        outcome, settlement = await self._dead_letter(delivery, outcome, settlement)
-            except asyncio.CancelledError:
-                self._nak(delivery, Failure("cancelled", "stopped before its publishes were confirmed"), Nak(0.0))
-                raise
+            settlement = decide(outcome, delivery.attempt, self._policy, random.random)
+            if isinstance(settlement, DeadLetter) and isinstance(outcome, Failure):
+                try:
+                    outcome, settlement = await self._dead_letter(delivery, outcome, settlement)
+                except asyncio.CancelledError:
+                    text = "stopped before its dead letter was confirmed"
+                    self._nak(delivery, Failure("cancelled", text), Nak(0.0))
+                    raise
             if isinstance(settlement, Ack):
                 if self._config.ack_confirm:
                     await self._confirm_ack(delivery)
@@ -215,15 +211,15 @@ class Settler:
             self._done(delivery)
         return True
 
-    async def publish(self, delivery: ActiveDelivery, outcome: Success) -> Outcome:
+    async def publish(self, delivery: ActiveDelivery, publishes: Sequence[Publish]) -> Outcome:
         """Publish what a handler returned, in order, all under way at once, and wait for all confirmations."""
-        if len(outcome.publishes) == 1:
+        if len(publishes) == 1:
             try:
-                await delivery.sent(outcome.publishes[0])
+                await delivery.sent(publishes[0])
             except Exception as failed:  # noqa: BLE001 - the user's payload may raise anything while it is encoded
                 return _publish_failed(failed)
             return _DONE
-        results = await asyncio.gather(*map(delivery.publish, outcome.publishes), return_exceptions=True)
+        results = await asyncio.gather(*map(delivery.publish, publishes), return_exceptions=True)
         for error in results:
             if isinstance(error, asyncio.CancelledError):
                 raise error

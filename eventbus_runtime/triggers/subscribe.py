@@ -245,10 +245,12 @@ class SubscribeTrigger:
             if delivery.task is not None and delivery.task.cancelling():
                 await uncancel(delivery.task)
             delivery.in_handler = False
-            if self.config.ack == "manual" or delivery.claimed:
-                outcome = await self._handled_by_hand(delivery, handled)
-            else:
-                outcome = handled
+            if isinstance(handled, Success) and handled.publishes:
+                handled = await self._settler.publish(delivery, handled.publishes)
+            if isinstance(handled, Success) and self._succeed(delivery):
+                return
+            by_hand = self.config.ack == "manual" or delivery.claimed
+            outcome = self._handled_by_hand(delivery, handled) if by_hand else handled
             if outcome is not None and delivery.claim():
                 await self._settler.settle(delivery, outcome)
         except BusUnavailableError:
@@ -260,10 +262,8 @@ class SubscribeTrigger:
                 raise
             await uncancel(delivery.task)
 
-    async def _handled_by_hand(self, delivery: ActiveDelivery, outcome: Outcome) -> Outcome | None:
+    def _handled_by_hand(self, delivery: ActiveDelivery, outcome: Outcome) -> Outcome | None:
         """The outcome that is still to be settled here; None where the user has settled, or will."""
-        if isinstance(outcome, Success) and outcome.publishes:
-            outcome = await self._settler.publish(delivery, outcome)
         if isinstance(outcome, Success):
             delivery.waiting = not delivery.claimed
             return None
