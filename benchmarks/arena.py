@@ -77,6 +77,11 @@ class Arena:
         """Remove all messages of a stream."""
         self.wire.api(f"STREAM.PURGE.{stream}")
 
+    def renew_relayed(self) -> None:
+        """The stream OUT, new: one that is merely emptied remembers ids, and would drop the next round's as doubles."""
+        self.wire.api(f"STREAM.DELETE.{RELAYED}")
+        self.make_stream(RELAYED, "out.>")
+
     def make_consumer(self, *, paused: bool) -> None:
         """The consumer, new: at the stream's beginning, explicit acks, the same for all contenders."""
         with suppress(ApiError):  # the first round has none

@@ -19,7 +19,7 @@ _WARM_UP = 0.1
 def consume(arena: Arena, contender: Contender, case: Case) -> Sample:
     """Messages a second from the resumed consumer to the last ack at the server, and processor time of a message."""
     _fill(arena, case)
-    arena.empty(RELAYED)
+    arena.renew_relayed()
     arena.make_consumer(paused=True)
     with arena.running(contender, case.job) as child:
         arena.wait_open(child)
@@ -34,7 +34,7 @@ def consume(arena: Arena, contender: Contender, case: Case) -> Sample:
 
 def publish(arena: Arena, contender: Contender, case: Case) -> Sample:
     """Messages a second from the go to the last confirmation, and processor time of a message."""
-    arena.empty(RELAYED)
+    arena.renew_relayed()
     with arena.running(contender, case.job) as child:
         child.hear("ready", within=30)
         child.calm()
