@@ -7,11 +7,13 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from eventbus_runtime.buses.embedded import EmbeddedServer
@@ -310,9 +312,10 @@ class Runtime:
             break
 
     async def _serve_http(self, address: str) -> None:
-        # Its imports take a tenth of a second of this loop: the first pull goes first.
+        # Its imports take a tenth of a second: after the first pull, and in a thread, beside what that brings.
         with anyio.move_on_after(_HTTP_WAITS):
             await self._begun.wait()
+        await anyio.to_thread.run_sync(import_module, "eventbus_runtime.observability.http")
         from eventbus_runtime.observability.http import serve
 
         section = self.config.runtime
