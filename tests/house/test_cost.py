@@ -14,9 +14,11 @@ from collections import Counter
 from types import FrameType
 from typing import Any
 
+import pytest
 import uvloop
 
 from eventbus_runtime.buses.nats import NatsBus
+from eventbus_runtime.buses.nats.reader import VARIABLE
 from eventbus_runtime.message import Message
 from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.testing.server import NatsServer
@@ -24,6 +26,12 @@ from tests.conftest import MakeServer
 from tests.triggers.live import Handler, connected, make_consumer, make_stream, running, until
 
 FEW, MANY = 2000, 6000
+
+
+@pytest.fixture(autouse=True)
+def _batch_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever reader the other tests run with."""
+    monkeypatch.delenv(VARIABLE, raising=False)
 
 
 class Calls:
