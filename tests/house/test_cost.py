@@ -2,8 +2,7 @@
 
 Counted from the socket's read to its write: reader, pull loop, worker, handler, fence, writer, and the calls into C of
 all of them, on uvloop, which makes none into Python. What is shared by a read, a turn of the loop or a pull hardly
-shows. Bounds are so close to what was counted that one call more on the way of every message is above; only where
-handlers wait does the number of workers that must be woken vary, by half a wake a message.
+shows. Bounds are so close to what was counted that one call more on the way of every message is above.
 """
 
 from __future__ import annotations
@@ -96,15 +95,6 @@ def test_a_message_that_is_handled_and_acknowledged(make_server: MakeServer) -> 
     python, c = counted(make_server, handler)
     assert python < 6.8
     assert c < 11
-
-
-def test_a_message_whose_handler_waits(make_server: MakeServer) -> None:
-    async def handler(message: Message) -> None:
-        await asyncio.sleep(0)
-
-    python, c = counted(make_server, handler)
-    assert python < 23
-    assert c < 17
 
 
 def test_a_message_that_is_published_on_and_acknowledged(make_server: MakeServer) -> None:
