@@ -102,7 +102,7 @@ def test_a_message_that_is_published_on_and_acknowledged(make_server: MakeServer
         return Publish("out.a", message.payload)
 
     python, c = counted(make_server, handler)
-    assert python < 44
+    assert python < 41
     assert c < 46
 
 
