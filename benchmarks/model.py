@@ -40,6 +40,7 @@ class Case(NamedTuple):
         metrics: what that gives; the ratio is of the first.
         size: bytes of payload.
         headers: of each message.
+        window: most deliveries unsettled at once.
         rate: messages a second, where they are paced.
         contenders: only these; empty: all that have the mode.
     """
@@ -52,13 +53,14 @@ class Case(NamedTuple):
     metrics: tuple[Metric, ...]
     size: int = 128
     headers: Mapping[str, str] = {}
+    window: int = 1000
     rate: int = 0
     contenders: tuple[str, ...] = ()
 
     @property
     def job(self) -> Job:
         """What a contender is asked."""
-        return Job(self.mode, self.messages, self.size)
+        return Job(self.mode, self.messages, self.size, self.window)
 
     def scaled(self, messages: int | None, share: float) -> Case:
         """The same with so many messages, or with a share of its own; only where a rate is measured."""

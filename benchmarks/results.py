@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.contenders import native
 from benchmarks.contenders.registry import BENCH_PYTHON, HERE
 from benchmarks.goals import OURS, Verdict
 from benchmarks.model import Outcome
@@ -70,6 +71,7 @@ def versions(server: str) -> dict[str, Any]:
         "nats-server": server,
         "ours": {name: version(name) for name in ("eventbus-runtime", "nats-py", "uvloop")},
         "contenders": {name: theirs[name] for name in _SHOWN if name in theirs},
+        "libnats": native.libnats_version(),
         "nats.go": required[required.index("github.com/nats-io/nats.go") + 1],
     }
 

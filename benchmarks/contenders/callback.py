@@ -11,7 +11,6 @@ from nats.aio.msg import Msg
 
 from benchmarks.contenders.common import CONSUMER, STREAM, Orders, handler_of, run
 
-WINDOW, BATCH = 1000, 500
 EXPIRES, HEARTBEAT = 30, 10
 
 
@@ -21,6 +20,7 @@ class Window:
     def __init__(self, client: Client, orders: Orders) -> None:
         self._client = client
         self._handle = handler_of(orders)
+        self._window, self._batch = orders.window, orders.window // 2
         self._awaits = orders.mode in ("sleep", "hold")
         self._inbox = client.new_inbox()
         self._asked = self._running = 0
@@ -32,7 +32,7 @@ class Window:
         await self._pull()
 
     async def _pull(self) -> None:
-        room = min(BATCH, WINDOW - self._asked - self._running)
+        room = min(self._batch, self._window - self._asked - self._running)
         self._asked += room
         request = {"batch": room, "expires": EXPIRES * 10**9, "idle_heartbeat": HEARTBEAT * 10**9}
         await self._client.publish(
@@ -51,14 +51,14 @@ class Window:
                 task.add_done_callback(self._tasks.discard)
             else:
                 await self._one(message)
-        if self._asked + self._running <= WINDOW - BATCH:
+        if self._asked + self._running <= self._window - self._batch:
             await self._pull()
 
     async def _one(self, message: Msg) -> None:
         await self._handle(message.data)
         await self._client.publish(message.reply)
         self._running -= 1
-        if self._asked + self._running <= WINDOW - BATCH:
+        if self._asked + self._running <= self._window - self._batch:
             await self._pull()
 
 

@@ -26,6 +26,7 @@ class Orders(NamedTuple):
         mode: ack (empty handler), sleep (1 ms), relay (publish, then ack), hold (never returns), latency, or publish.
         messages: how many.
         size: bytes of payload, where it publishes.
+        window: most deliveries unsettled at once.
         file: where the mode latency writes its samples.
     """
 
@@ -33,6 +34,7 @@ class Orders(NamedTuple):
     mode: str
     messages: int
     size: int
+    window: int
     file: Path
 
     @classmethod
@@ -44,6 +46,7 @@ class Orders(NamedTuple):
             get("BENCH_MODE"),
             int(get("BENCH_MESSAGES")),
             int(get("BENCH_SIZE")),
+            int(get("BENCH_WINDOW")),
             Path(get("BENCH_FILE")),
         )
 

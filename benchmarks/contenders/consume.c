@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BATCH 500
+#define MOST_FETCHED 500
 #define MOST_PENDING 4000
 
 static void check(natsStatus status, const char *what) {
@@ -25,13 +25,14 @@ static void consume(jsCtx *js) {
     natsSubscription *subscription = NULL;
     jsSubOptions options;
     jsErrCode code = 0;
+    int window = atoi(order("BENCH_WINDOW")), batch = window < MOST_FETCHED ? window : MOST_FETCHED;
     check(jsSubOptions_Init(&options), "options");
     options.Stream = "B";
     options.Consumer = "c";
     check(js_PullSubscribe(&subscription, js, NULL, "c", NULL, &options, &code), "subscribe");
     for (;;) {
         natsMsgList list = {0};
-        natsStatus status = natsSubscription_Fetch(&list, subscription, BATCH, 5000, &code);
+        natsStatus status = natsSubscription_Fetch(&list, subscription, batch, 5000, &code);
         if (status != NATS_OK && status != NATS_TIMEOUT) check(status, "fetch");
         for (int i = 0; i < list.Count; i++) check(natsMsg_Ack(list.Msgs[i], NULL), "ack");
         natsMsgList_Destroy(&list);

@@ -18,7 +18,7 @@ def make(orders: Orders) -> FastStream:
         "b.>",
         stream=JStream(STREAM, declare=False),
         durable=CONSUMER,
-        pull_sub=PullSub(batch_size=BATCHES.get(orders.mode, 100)),
+        pull_sub=PullSub(batch_size=min(orders.window, BATCHES.get(orders.mode, 100))),
         max_workers=100 if orders.mode == "sleep" else None,
     )
     if orders.mode == "relay":

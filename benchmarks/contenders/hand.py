@@ -32,10 +32,10 @@ async def fetch(subscription: JetStreamContext.PullSubscription, batch: int) -> 
         return []
 
 
-async def one_by_one(subscription: JetStreamContext.PullSubscription, handle: Handle) -> None:
+async def one_by_one(subscription: JetStreamContext.PullSubscription, handle: Handle, batch: int) -> None:
     """Handle and acknowledge each message in turn."""
     while True:
-        for message in await fetch(subscription, 100):
+        for message in await fetch(subscription, batch):
             await handle(message.data)
             await message.ack()
 
@@ -93,9 +93,9 @@ async def main(orders: Orders) -> None:
     if orders.mode == "relay":
         await relay(js, subscription)
     elif orders.mode == "ack":
-        await one_by_one(subscription, handler_of(orders))
+        await one_by_one(subscription, handler_of(orders), min(100, orders.window))
     else:
-        await in_batches(subscription, handler_of(orders), 1000 if orders.mode == "hold" else 100)
+        await in_batches(subscription, handler_of(orders), orders.window if orders.mode == "hold" else 100)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / ".venv-bench" / "native"
+DEBIAN = BUILD / "debian"
+HEADERS = tuple(
+    folder / "nats/version.h" for folder in (Path("/usr/include"), Path("/usr/local/include"), DEBIAN / "usr/include")
+)
 C_PROGRAM, GO_PROGRAM = BUILD / "consume", BUILD / "consume-go"
 _WITHIN = 300.0
 
@@ -27,12 +31,11 @@ def build_c() -> str:
     source = HERE / "consume.c"
     try:
         if _older(C_PROGRAM, source):
-            root = BUILD / "debian"
-            if not Path("/usr/include/nats/nats.h").exists() and not (root / "usr/include/nats/nats.h").exists():
-                _unpack_debian(root)
-            folders = [str(path) for path in (root / "usr/lib").glob("*-linux-gnu")]
+            if not any(header.exists() for header in HEADERS):
+                _unpack_debian(DEBIAN)
+            folders = [str(path) for path in (DEBIAN / "usr/lib").glob("*-linux-gnu")]
             where = [part for folder in folders for part in (f"-L{folder}", f"-Wl,-rpath,{folder},--disable-new-dtags")]
-            include = f"-I{root / 'usr/include'}"
+            include = f"-I{DEBIAN / 'usr/include'}"
             _run(["gcc", "-O2", "-Wall", include, str(source), "-o", str(C_PROGRAM), *where, "-lnats"], HERE)
     except _BuildError as error:
         return str(error)
@@ -52,6 +55,13 @@ def build_go() -> str:
     except _BuildError as error:
         return str(error)
     return ""
+
+
+def libnats_version() -> str:
+    """The version that the C contender is built with; empty without it."""
+    header = next((header for header in HEADERS if header.exists()), None)
+    found = re.search(r'NATS_VERSION_STRING\s+"(.+)"', header.read_text()) if header else None
+    return found[1] if found else ""
 
 
 def _unpack_debian(root: Path) -> None:

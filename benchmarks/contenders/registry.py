@@ -30,7 +30,7 @@ declare = false
 [triggers.work]
 consumer = "c"
 pipeline = "{mode}"
-max_in_flight = 1000
+max_in_flight = {window}
 """
 
 
@@ -41,6 +41,7 @@ class Job(NamedTuple):
         mode: see `contenders.common.Orders`.
         messages: how many.
         size: bytes of payload.
+        window: most deliveries unsettled at once.
         url: the server.
         folder: of its own, for this run.
     """
@@ -48,6 +49,7 @@ class Job(NamedTuple):
     mode: str
     messages: int
     size: int = 128
+    window: int = 1000
     url: str = ""
     folder: Path = Path()
 
@@ -63,6 +65,7 @@ class Job(NamedTuple):
             "BENCH_MODE": self.mode,
             "BENCH_MESSAGES": str(self.messages),
             "BENCH_SIZE": str(self.size),
+            "BENCH_WINDOW": str(self.window),
             "BENCH_FILE": str(self.file),
         }
 
@@ -94,7 +97,7 @@ def _ours(job: Job) -> list[str]:
         shutil.copy(HERE / "ours_publisher.py", job.folder / "handlers.py")
     else:
         shutil.copy(HERE / "ours_handlers.py", job.folder / "handlers.py")
-        config += _TRIGGER.format(mode=job.mode)
+        config += _TRIGGER.format(mode=job.mode, window=job.window)
     (job.folder / "app.toml").write_text(config)
     return [str(Path(sys.executable).with_name("eventbus-run")), str(job.folder / "app.toml")]
 

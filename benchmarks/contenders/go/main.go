@@ -38,7 +38,7 @@ func consume(js jetstream.JetStream, mode string) {
 			}()
 		}
 	}
-	_, err = consumer.Consume(handle, jetstream.PullMaxMessages(1000))
+	_, err = consumer.Consume(handle, jetstream.PullMaxMessages(number("BENCH_WINDOW")))
 	must(err)
 	select {}
 }
