@@ -113,3 +113,17 @@ async def test_a_subject_that_is_longer_than_the_server_takes_costs_nobody_the_c
             bus.send([Frame("a", b"fine"), Frame("s" * 5000)])
         assert await bus.ping()
         assert bus.counters.reconnects == 0
+
+
+async def test_many_commands_of_one_turn_are_written_before_it_ends(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bus_on(server.url) as bus:
+        await bus.wait_connected()
+        await bus.ping()
+        with writes_of(bus, monkeypatch) as writes:
+            for number in range(150):
+                bus._life.writer.write(b"PUB a.%d 0\r\n\r\n" % number)
+            assert [data.count(b"PUB") for data in writes] == [64, 64]
+            await bus.ping()
+    assert b"".join(writes) == b"".join(b"PUB a.%d 0\r\n\r\n" % number for number in range(150)) + b"PING\r\n"

@@ -17,6 +17,8 @@ _SUBJECT = re.compile(r"[^ \t\r\n]+")
 _MAX_LINE = 4096
 # Bytes that wait in the event loop's buffer for the socket: asyncio's own high-water mark.
 _FULL = 64 * 1024
+# Commands that are written at once, so that the server begins with them while this turn of the loop makes more.
+_PLENTY = 64
 
 
 def check_subject(subject: str) -> bytes:
@@ -103,7 +105,10 @@ class Writer:
         """Write a command that belongs to the present connection, and goes with it."""
         if self._out is not None:
             self._queue.append((command, 0.0))
-            self._wake()
+            if len(self._queue) < _PLENTY:
+                self._wake()
+            else:
+                self._write()
 
     def ping(self) -> asyncio.Future[bool]:
         """Write a PING behind all that was given before. The future is done at its PONG; it must never be cancelled,
@@ -153,10 +158,13 @@ class Writer:
     def _wake(self) -> None:
         if not self._due:
             self._due = True
-            asyncio.get_running_loop().call_soon(self._write)
+            asyncio.get_running_loop().call_soon(self._write_due)
+
+    def _write_due(self) -> None:
+        self._due = False
+        self._write()
 
     def _write(self) -> None:
-        self._due = False
         out = self._out
         if out is None or not self._queue or out.full.is_set():
             return
