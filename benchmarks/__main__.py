@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
         outcomes[name] = race(case, [CONTENDERS[each] for each in names], options.rounds, _say)
     verdicts = judge(outcomes)
     print(table.render(outcomes, verdicts))
-    full = (set(cases), set(names)) == (set(CASES), set(CONTENDERS)) and not options.messages and options.rounds >= 3
+    everything = (set(cases), set(names)) == (set(CASES), set(CONTENDERS))
+    full = everything and not options.quick and not options.messages and options.rounds >= 3
     path = options.output or results.FOLDER / ("latest.json" if full else "partial.json")
     results.write(path, outcomes, verdicts)
     print(f"\nwritten: {path}")

@@ -149,8 +149,10 @@ class Arena:
             child.check()
             if now != floor:
                 floor, moved = now, time.monotonic()
-            elif time.monotonic() > min(moved + _STALLED_AFTER, began + _SETTLED_WITHIN):
+            elif time.monotonic() > moved + _STALLED_AFTER:
                 raise child.failure(f"stalled at {floor} of {messages} messages")
+            if time.monotonic() > began + _SETTLED_WITHIN:
+                raise child.failure(f"not done within {_SETTLED_WITHIN:g} s: at {floor} of {messages} messages")
             time.sleep(_LOOKS)
 
     def wait_held(self, child: Child, deliveries: int) -> None:

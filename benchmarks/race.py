@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
+from subprocess import SubprocessError
+
+import psutil
 
 from benchmarks.arena import Arena
 from benchmarks.child import FailedError
@@ -44,7 +47,7 @@ def race(case: Case, contenders: Sequence[Contender], rounds: int, say: Say) -> 
             entry = outcome.entries[contender.name]
             try:
                 sample = case.measure(arena, contender, case)
-            except (FailedError, ApiError, OSError) as error:
+            except (FailedError, ApiError, OSError, SubprocessError, psutil.Error) as error:
                 entry.problem = str(error)
                 say(f"{case.name}: {contender.name}: {error}")
                 continue

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from subprocess import TimeoutExpired
 
+import psutil
 import pytest
 
 from benchmarks.arena import STREAM, Arena
 from benchmarks.cases import CASES
 from benchmarks.contenders import registry
 from benchmarks.contenders.registry import CONTENDERS, Contender
+from benchmarks.model import Case, Sample
 from benchmarks.race import race
 from benchmarks.wire import ApiError, Wire
 from eventbus_runtime.testing.server import NatsServer
@@ -48,6 +51,23 @@ def test_publishes_are_counted_by_the_server() -> None:
     liar = Contender("lies", "lies", frozenset({"publish"}), lambda job: [sys.executable, "-uc", lies])
     outcome = race(CASES["publish"].scaled(300, 1), [liar], 1, lambda line: None)
     assert outcome.entries["lies"].problem == "the stream has 0 of 300 messages"
+
+
+@pytest.mark.parametrize("error", [TimeoutExpired("pace", 7), psutil.NoSuchProcess(1)])
+def test_a_round_whose_process_is_late_or_gone_is_lost_and_the_race_goes_on(error: Exception) -> None:
+    def measure(arena: Arena, contender: Contender, case: Case) -> Sample:
+        raise error
+
+    said: list[str] = []
+    outcome = race(CASES["ack-128"]._replace(measure=measure), [CONTENDERS["ours"]], 2, said.append)
+    assert outcome.entries["ours"].problem == str(error)
+    assert len(said) == 2
+
+
+def test_one_that_is_slow_but_never_stands_still_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.arena._SETTLED_WITHIN", 0.2)
+    outcome = race(CASES["sleep"].scaled(20_000, 1), [CONTENDERS["hand"]], 1, lambda line: None)
+    assert outcome.entries["hand"].problem.startswith("not done within 0.2 s: at ")
 
 
 def test_one_that_cannot_be_had_is_named_and_not_run() -> None:
