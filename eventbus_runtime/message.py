@@ -109,6 +109,7 @@ class Message:
     @property
     def origin(self) -> str:
         """`stream.sequence.timestamp_ns`: the same for every delivery of it, and for no other message."""
+        # Without reading the numbers: whatever a handler publishes needs it, and often nothing else of the token.
         parts = self.ack_token.split(".")
         at = 2 if len(parts) == 9 else 4
         return f"{parts[at]}.{parts[at + 3]}.{parts[at + 5]}"

@@ -41,4 +41,4 @@ async def latency(message: Message) -> None:
     """How long after its publisher's stamp each message is handled; written out once all have come."""
     _samples.append(time.time_ns() - int.from_bytes(message.payload[:8], "big"))
     if len(_samples) == _expected:
-        Path(os.environ["BENCH_FILE"]).write_text("\n".join(map(str, _samples)) + "\n")  # noqa: ASYNC240
+        Path(os.environ["BENCH_FILE"]).write_text("\n".join(map(str, _samples)) + "\n")  # noqa: ASYNC240 - all have come

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(slots=True, unsafe_hash=True)  # not frozen, which would make each a microsecond slower
+@dataclass(slots=True, unsafe_hash=True)  # frozen, one takes three times as long to make
 class Publish:
     """A message to publish before the delivery is acknowledged.
 

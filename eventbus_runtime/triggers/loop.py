@@ -264,6 +264,7 @@ class PullLoop:
             self._alarm.ring()
 
     def _deliveries(self, raws: list[Raw]) -> list[Raw]:
+        # No client can forge one: the server refuses what is published with a reply subject below $JS.ACK.
         first = self._first
         return [raw for raw in raws if raw[1].startswith(first) or self._is_redelivery(raw[1])]
 

@@ -42,9 +42,7 @@ class Progress:
                 self._beat_timer = self._loop.call_later(self._period, self._on_beat)
 
     def start(self, deliveries: Sequence[ActiveDelivery]) -> None:
-        """Handlers start."""
-        if not deliveries:
-            return
+        """Handlers start, of one delivery at least."""
         self.deliveries.update(dict.fromkeys(deliveries))
         if self._beat_timer is None:
             self._beat_timer = self._loop.call_later(self._period, self._on_beat)

@@ -196,8 +196,9 @@ class SubscribeTrigger:
             raws, sizes = self._unfiltered(self._matches, raws, sizes)
         settler, lease = self._settler, now + self._finder.shortest_window
         starting = [ActiveDelivery(raw, settler, now, lease, size) for raw, size in zip(raws, sizes, strict=False)]
-        self._progress.start(starting)
-        self._pool.submit(starting)
+        if starting:
+            self._progress.start(starting)
+            self._pool.submit(starting)
         self._turn()  # behind the first worker's start, so that what its handlers settle goes along
         self.counters.in_flight = self._window.running
 
@@ -294,7 +295,7 @@ class SubscribeTrigger:
     def _done(self, delivery: ActiveDelivery) -> None:
         del self._progress.deliveries[delivery]
         self._freed_bytes += delivery.size
-        if not self._turning:
+        if not self._turning:  # as in `_turn`: spares a call for all but one
             self._turn()
 
     def _turn(self) -> None:

@@ -59,18 +59,17 @@ class WorkerPool:
         self._closed = False
 
     def submit(self, deliveries: Sequence[ActiveDelivery]) -> None:
-        """Start these at once.
+        """Start these at once; one at least.
 
         One worker is woken for all. If its handlers do not wait for anything it has run them all when `_spread` comes,
         right behind it; else each of the rest gets a worker there.
         """
-        if deliveries:
-            self._queue.extend(deliveries)
-            if not self._wake():
-                self._spawn()
-            if not self._spreading:
-                self._spreading = True
-                self._loop.call_soon(self._spread)
+        self._queue.extend(deliveries)
+        if not self._wake():
+            self._spawn()
+        if not self._spreading:
+            self._spreading = True
+            self._loop.call_soon(self._spread)
 
     def close(self) -> None:
         """End the workers, each when it has nothing to do."""
