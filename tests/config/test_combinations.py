@@ -59,7 +59,8 @@ def test_streams_of_two_buses_may_have_the_same_subjects(project: Project) -> No
 
 
 def test_a_filter_that_overlaps_the_stream_is_no_mistake(project: Project) -> None:
-    project.load(SHORT.replace("orders.created", "*.created"))
+    loaded = project.load(SHORT.replace("orders.created", "*.created"))
+    assert list(loaded.config.consumers["billing"].filter_subjects) == ["*.created"]
 
 
 def test_a_workqueue_delivers_from_the_start_only(project: Project) -> None:

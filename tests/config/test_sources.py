@@ -102,7 +102,13 @@ def test_a_variable_whose_value_is_wrong_is_named_in_place_of_the_file(project: 
 
 
 def test_other_variables_of_ours_are_no_mistakes(project: Project) -> None:
-    project.load(SHORT, environ={"EVENTBUS_NATS_SERVER": "/x", "EVENTBUS_OTHER_URI": "nats://x", "PATH": "/bin"})
+    others = {
+        "EVENTBUS_NATS_SERVER": "/x",
+        "EVENTBUS_READER": "batch",
+        "EVENTBUS_OTHER_URI": "nats://x",
+        "PATH": "/bin",
+    }
+    assert project.load(SHORT, environ=others).config == project.load(SHORT).config
 
 
 def test_set_makes_tables_and_takes_quoted_keys(project: Project) -> None:

@@ -139,6 +139,7 @@ def test_a_closed_stream_does_not_fail_the_handler_that_logs() -> None:
     log = configured()
     log.close()
     structlog.get_logger().info("hello")
+    assert log.closed
 
 
 def test_importing_the_module_brings_neither_rich_nor_anything_of_http() -> None:

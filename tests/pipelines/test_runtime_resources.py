@@ -90,9 +90,12 @@ async def test_functions_that_return_provide_as_well() -> None:
 
 
 async def test_a_resource_that_nothing_needs_is_not_opened() -> None:
+    opened: list[Pool] = []
+
     @resource
     def pool() -> Pool:
-        raise AssertionError("opened for nothing")
+        opened.append(Pool())
+        return opened[-1]
 
     @pipeline
     async def handler(message: Message) -> None: ...
@@ -100,6 +103,7 @@ async def test_a_resource_that_nothing_needs_is_not_opened() -> None:
     pipe, resources = bound_with(handler, pool)
     async with resources:
         await fired(pipe, Held())
+    assert opened == []
 
 
 async def test_a_runtime_resource_that_only_a_delivery_resource_needs_is_opened() -> None:

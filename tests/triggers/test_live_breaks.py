@@ -276,7 +276,9 @@ async def test_a_bus_that_is_away_at_first_is_waited_for(server: NatsServer) -> 
         await until(lambda: not live.bus.is_connected)
         await live.publish(b"one")
         proxy.mend()
-        await until(lambda: handled == [b"one"])
+        await until(live.drained)
+        assert handled == [b"one"]
+        assert live.is_running()
 
 
 async def test_garbage_in_its_inbox_is_ignored(make_server: MakeServer) -> None:
@@ -294,7 +296,7 @@ async def test_garbage_in_its_inbox_is_ignored(make_server: MakeServer) -> None:
         await until(lambda: handled == [b"0"])
         inbox = observer.seen[0].reply.rpartition(".")[0].encode()
         for end in (b"1", b"zzz", b"\xff\xfe"):
-            for reply in (b"", b" foo.bar", b" $JS.ACK", b" $JS.ACK.a.b.c.d.e.f.g", b" \xff"):
+            for reply in _REPLIES:
                 for head in (b"", *_HEADS):
                     observer.write(_publication(inbox + b"." + end, reply, head))
         await observer.flush()
@@ -328,10 +330,19 @@ async def test_a_status_of_an_unknown_code_ends_nothing(server: NatsServer) -> N
             observer.write(_publication(inbox, b"", b"NATS/1.0 " + code + b"\r\nNats-Pending-Messages: 1\r\n\r\n"))
         await observer.flush()
         await live.publish(b"one")
-        await until(lambda: handled == [b"one"])
+        await until(live.drained)
         await until(live.is_running)
+        assert handled == [b"one"]
+        assert live.error is None
 
 
+_FIRST = b" $JS.ACK.S.c.1."
+"""How the ack token of an ordinary delivery begins."""
+_REPLIES = (
+    *(b"", b" foo.bar", b" $JS.ACK", b" $JS.ACK.a.b.c.d.e.f.g", b" \xff"),
+    *(_FIRST, _FIRST + b"x", _FIRST + b"\xff", _FIRST + b"7", _FIRST + b"7.7.7.", _FIRST + b"7.7.7.7.7"),
+    *(_FIRST + b"7.7.\x0b.7", _FIRST + b"7.7.\r.7"),
+)
 _HEADS = (
     b"NATS/1.0 abc\r\n\r\n",
     b"NATS/1.0\r\nA: " + b"x" * 3_000_000 + b"\r\n\r\n",

@@ -103,6 +103,8 @@ async def test_a_server_that_does_not_answer_holds_up_the_stop_for_seconds_only(
             await live.stop(0.1, within=5)
         finally:
             server.send_signal(signal.SIGCONT)
+        assert live.trigger.state is State.STOPPED
+        assert live.error is None
 
 
 async def test_a_handler_that_ignores_its_cancellation_is_left_and_cancelled_until_it_gives_in(

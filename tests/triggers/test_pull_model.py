@@ -292,4 +292,5 @@ class TinyByteMachine(ByteMachine):
 
 @pytest.mark.parametrize("machine", [PullMachine, SmallBatchMachine, ByteMachine, TinyByteMachine])
 def test_the_window_and_the_server_agree(machine: type[WindowMachine]) -> None:
+    """What is asserted are the machine's invariants."""
     run_state_machine_as_test(machine, settings=settings(deadline=None, max_examples=150, stateful_step_count=60))
