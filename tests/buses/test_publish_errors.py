@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from typing import Any
 
@@ -106,6 +107,22 @@ def test_a_replicated_stream_may_not_tell_its_last_sequence() -> None:
     error = refusal({"code": 400, "err_code": 10164, "description": "wrong last sequence"}, "p.a")
     assert isinstance(error, WrongSequenceError)
     assert (error.err_code, error.sequence) == (10164, None)
+
+
+def test_a_store_that_fails_otherwise_is_not_called_full() -> None:
+    """The number of a failed store says nothing of the cause: this one came for a message of 32 MiB."""
+    error = refusal({"code": 503, "err_code": 10077, "description": "message too large"}, "p.a")
+    assert type(error) is PublishError
+    assert error.err_code == 10077
+
+
+async def test_an_id_among_the_headers_is_the_only_one_that_is_sent(server: NatsServer) -> None:
+    async with bus_on(server.url) as bus:
+        await bus.wait_connected()
+        await bus.api("STREAM.CREATE.P", {"name": "P", "subjects": ["p.>"]})
+        await bus.publish("p.a", b"x", {"Nats-Msg-Id": "theirs"}, id="ours")
+        stored = (await bus.api("STREAM.MSG.GET.P", {"seq": 1}))["message"]
+    assert base64.b64decode(stored["hdrs"]) == b"NATS/1.0\r\nNats-Msg-Id: theirs\r\n\r\n"
 
 
 @pytest.mark.parametrize("over", [0, 1])

@@ -111,7 +111,6 @@ class Requests:
         for answer, _ in self._waiting.values():
             if not answer.done():
                 answer.set_exception(BusUnavailableError(reason))
-        self._waiting.clear()
         if self._timer is not None:
             self._timer.cancel()
 
