@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from eventbus_runtime.errors import EventbusError
 from eventbus_runtime.events import State
 from eventbus_runtime.message import Raw
 
@@ -37,6 +38,10 @@ class PubAck(NamedTuple):
     stream: str
     sequence: int
     duplicate: bool
+
+
+Done: TypeAlias = Callable[[PubAck | EventbusError], None]
+"""Takes what became of a publish."""
 
 
 class Inbox(Protocol):
@@ -118,6 +123,23 @@ class Bus(Protocol):
                 stored all the same, and only the same `id` keeps the next try from storing it twice.
             BusUnavailableError: there is no connection, or it was lost meanwhile; the text says whether it was sent.
             ValueError: subject or headers can't go on the wire.
+        """
+
+    def publish_nowait(
+        self,
+        subject: str,
+        payload: bytes | str,
+        headers: HeaderPairs,
+        done: Done,
+        *,
+        id: str | None = None,  # noqa: A002 - as above
+        timeout: float = 5.0,
+    ) -> None:
+        """As `publish`, for who has no task to spare: returns at once, and `done` is called on the event loop, once,
+        with the confirmation, or with what `publish` would raise. It must not raise.
+
+        Raises:
+            PayloadTooLargeError, BusUnavailableError, ValueError: nothing was sent, and `done` is not called.
         """
 
     async def request(self, subject: str, payload: bytes = b"", *, timeout: float = 5.0) -> bytes:

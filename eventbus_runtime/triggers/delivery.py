@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 from eventbus_runtime.buses.base import Bus, Frame, PubAck
 from eventbus_runtime.config.model import TriggerConfig
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 PROGRESS = b"+WPI"
 NAK = b"-NAK"
-_DONE = Success()
 
 
 class ActiveDelivery:
@@ -51,8 +50,10 @@ class ActiveDelivery:
     """
 
     __slots__ = (
+        "_failure",
         "_positions",
         "_settler",
+        "_unconfirmed",
         "cancelled",
         "claimed",
         "in_handler",
@@ -112,15 +113,38 @@ class ActiveDelivery:
 
     async def publish(self, outgoing: Publish) -> PubAck:
         """See `pipelines.base.Delivery.publish`."""
-        return await self.sent(outgoing)
+        bus, identity = self._settler.bus, self._identity(outgoing)
+        return await bus.publish(outgoing.subject, encode(outgoing.payload), outgoing.headers, id=identity)
 
-    def sent(self, outgoing: Publish) -> Awaitable[PubAck]:
-        """As `publish`, without a coroutine of its own: what can't be encoded raises at once."""
+    @property
+    def is_publishing(self) -> bool:
+        """Whether what its handler returned is on its way, and nothing else happens to it."""
+        return self.task is None and not self.in_handler
+
+    def publish_all(self, publishes: Sequence[Publish]) -> None:
+        """Publish what its handler returned, one at least, in order, all under way at once. No task waits for it: its
+        settler is told when the last one is confirmed or has failed."""
+        self.in_handler, self.task = False, None
+        self._unconfirmed = len(publishes)
+        self._failure: Exception | None = None
+        send = self._settler.bus.publish_nowait
+        for outgoing in publishes:
+            try:
+                payload = encode(outgoing.payload)
+                send(outgoing.subject, payload, outgoing.headers, self._confirmed, id=self._identity(outgoing))
+            except Exception as failed:  # noqa: BLE001 - the user's payload may raise anything while it is encoded
+                self._confirmed(failed)
+
+    def _identity(self, outgoing: Publish) -> str:
         self._positions += 1
-        identity = outgoing.id
-        if not identity:
-            identity = f"{self.message.origin}.{self._settler.trigger}.{self._positions}"
-        return self._settler.bus.publish(outgoing.subject, encode(outgoing.payload), outgoing.headers, id=identity)
+        return outgoing.id or f"{self.message.origin}.{self._settler.trigger}.{self._positions}"
+
+    def _confirmed(self, answer: PubAck | Exception) -> None:
+        if type(answer) is not PubAck and self._failure is None:
+            self._failure = cast(Exception, answer)
+        self._unconfirmed -= 1
+        if not self._unconfirmed:
+            self._settler.published(self, self._failure)
 
     def cancel(self, why: str) -> None:
         """Cancel what runs for it."""
@@ -140,6 +164,7 @@ class Settler:
         tell: takes facts.
         fence: where acks and terms go.
         finder: knows the consumer, and the stream that must store the dead letters.
+        published: told when all is confirmed that a delivery's handler returned, or why not.
         done: called once for each delivery, when it is over.
     """
 
@@ -152,9 +177,10 @@ class Settler:
         tell: Tell,
         fence: Fence,
         finder: ConsumerFinder,
+        published: Callable[[ActiveDelivery, Exception | None], None],
         done: Callable[[ActiveDelivery], None],
     ) -> None:
-        self.trigger, self.bus = trigger, bus
+        self.trigger, self.bus, self.published = trigger, bus, published
         self.stuck: dict[int, dict[str, object]] = {}
         self._config, self._counters, self._tell, self._done = config, counters, tell, done
         self._fence, self._finder = fence, finder
@@ -202,7 +228,7 @@ class Settler:
                     await self._confirm_ack(delivery)
                 else:
                     self._fence.ack(delivery.token)
-                self._acked(delivery)
+                self.acked(delivery)
             elif isinstance(settlement, Nak):
                 self._nak(delivery, outcome, settlement)
             else:
@@ -210,22 +236,6 @@ class Settler:
         finally:
             self._done(delivery)
         return True
-
-    async def publish(self, delivery: ActiveDelivery, publishes: Sequence[Publish]) -> Outcome:
-        """Publish what a handler returned, in order, all under way at once, and wait for all confirmations."""
-        if len(publishes) == 1:
-            try:
-                await delivery.sent(publishes[0])
-            except Exception as failed:  # noqa: BLE001 - the user's payload may raise anything while it is encoded
-                return _publish_failed(failed)
-            return _DONE
-        results = await asyncio.gather(*map(delivery.publish, publishes), return_exceptions=True)
-        for error in results:
-            if isinstance(error, asyncio.CancelledError):
-                raise error
-            if isinstance(error, BaseException):
-                return _publish_failed(error)
-        return _DONE
 
     async def _confirm_ack(self, delivery: ActiveDelivery) -> None:
         try:
@@ -235,7 +245,8 @@ class Settler:
             self.fail(delivery, Failure("error", f"the ack was not confirmed: {error}", error=error), "left")
             raise
 
-    def _acked(self, delivery: ActiveDelivery) -> None:
+    def acked(self, delivery: ActiveDelivery) -> None:
+        """Count it."""
         self._counters.acked += 1
         if self.stuck:
             self._unstick(delivery)
@@ -355,10 +366,6 @@ class Settler:
                 stuck,
             )
         )
-
-
-def _publish_failed(error: BaseException) -> Failure:
-    return Failure("error", f"its publish failed: {error}", error=error)
 
 
 def _unconfirmed(outcome: Failure, text: str) -> Failure:

@@ -17,6 +17,14 @@ from eventbus_runtime.triggers.delivery import ActiveDelivery
 from eventbus_runtime.triggers.settlement import Failure, Outcome, Success
 
 
+class Unpublished(Exception):
+    """What a handler returned was not published."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(f"its publish failed: {cause}")
+        self.__cause__ = cause
+
+
 def outcome_of(
     delivery: ActiveDelivery, result: Any, error: BaseException | None, outgoing: Callable[[Any], Sequence[Publish]]
 ) -> Outcome:
@@ -60,6 +68,8 @@ def _failure(error: BaseException) -> Failure:
             return Failure("rejected", error.reason or "the handler rejects it")
         case DecodeError():
             return Failure("undecodable", str(error), error=error)
+        case Unpublished():
+            return Failure("error", str(error), error=error.__cause__)
         case _:
             return Failure("error", located(error), error=error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -20,12 +21,13 @@ from eventbus_runtime.errors import BusError, BusUnavailableError, TopologyError
 from eventbus_runtime.events import State, StateChanged, Tell, Warned
 from eventbus_runtime.message import AckToken, Message, Raw
 from eventbus_runtime.pipelines.base import Pipeline
+from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.triggers.backoff import Alarm
 from eventbus_runtime.triggers.consumer import ConsumerFinder, Prepare
 from eventbus_runtime.triggers.delivery import NAK, ActiveDelivery, Settler
 from eventbus_runtime.triggers.fence import Fence
 from eventbus_runtime.triggers.filtering import compile_filter
-from eventbus_runtime.triggers.handling import outcome_of, uncancel
+from eventbus_runtime.triggers.handling import Unpublished, outcome_of, uncancel
 from eventbus_runtime.triggers.loop import PullLoop
 from eventbus_runtime.triggers.progress import Progress
 from eventbus_runtime.triggers.pull import Limits, PullWindow
@@ -65,8 +67,7 @@ class SubscribeTrigger:
         limits: Limits | None = None,
     ) -> None:
         self.name, self.config = name, config
-        self.state = State.STARTING
-        self.reason = ""
+        self.state, self.reason = State.STARTING, ""
         self.counters = TriggerCounters()
         self.cancelled = 0
         """Deliveries that had to be cancelled, or left in a thread, at the stop."""
@@ -77,10 +78,11 @@ class SubscribeTrigger:
         self._call_soon = asyncio.get_running_loop().call_soon
         self._fence = Fence(bus, self._proven, self._unanswered)
         self._finder = ConsumerFinder(config, bus, prepare, lost=self._fence.forget, warn=self._warn)
-        self._settler = Settler(name, config, bus, self.counters, tell, self._fence, self._finder, self._done)
+        self._settler = Settler(
+            name, config, bus, self.counters, tell, self._fence, self._finder, self._published, self._done
+        )
         self._is_plain = config.ack == "on_success" and not config.ack_confirm
-        self._freed_bytes = 0
-        self._turning = False
+        self._freed_bytes, self._turning = 0, False
         self._loop: PullLoop | None = None
         self._stop_at: float | None = None
         self._drained = Alarm()
@@ -125,9 +127,7 @@ class SubscribeTrigger:
                 # What is left are handlers that settled by hand and work on, or that ignore their cancellation.
                 work.cancel_scope.cancel()
         finally:
-            with anyio.move_on_after(_CLOSE_TAKES, shield=True):
-                await loop.close()
-                await self._fence.close()
+            await self._close(loop)
             self._hand_back()
             unlisten()
             self._progress.close()
@@ -228,28 +228,43 @@ class SubscribeTrigger:
         late, self._refused = self._refused or [], None
         self._refuse(sorted(late, key=lambda raw: AckToken.parse(raw[1].decode()).sequence))
 
-    def _succeed(self, delivery: ActiveDelivery) -> bool:
-        """Acknowledge it, where that is all there is to do: nothing to wait for, nothing to tell, nobody was quicker.
-        False where `_finish` is needed. Runs for every ordinary message."""
-        if delivery.claimed or delivery.cancelled or delivery.overdue or self._settler.stuck or not self._is_plain:
+    def _succeed(self, delivery: ActiveDelivery, result: Any = None) -> bool:
+        """Acknowledge it, or publish first what its handler returned, where that is all there is to do: nothing to wait
+        for, nothing to tell, nobody was quicker. False where `_finish` is needed. Runs for every ordinary message."""
+        if delivery.claimed or delivery.cancelled or delivery.overdue or not self._is_plain:
             return False
+        if result is not None:
+            if type(result) is not Publish:
+                return False
+            delivery.publish_all((result,))
+            return True
         delivery.claimed = True
         self._fence.ack(delivery.token)
-        self.counters.acked += 1
+        if self._settler.stuck:
+            self._settler.acked(delivery)
+        else:
+            self.counters.acked += 1
         self._done(delivery)
         return True
 
+    def _published(self, delivery: ActiveDelivery, failure: Exception | None) -> None:
+        if self._loop is not None and (failure is not None or not self._succeed(delivery)):
+            self._pool.start(self._finish, delivery, None, failure and Unpublished(failure))
+
     async def _finish(self, delivery: ActiveDelivery, result: Any, error: BaseException | None) -> None:
         """Settle it by what its handler returned or raised."""
+        delivery.task = asyncio.current_task()
         try:
             handled = outcome_of(delivery, result, error, self._pipeline.outgoing)
             if delivery.task is not None and delivery.task.cancelling():
                 await uncancel(delivery.task)
             delivery.in_handler = False
-            if isinstance(handled, Success) and handled.publishes:
-                handled = await self._settler.publish(delivery, handled.publishes)
-            if isinstance(handled, Success) and self._succeed(delivery):
-                return
+            if isinstance(handled, Success):
+                if handled.publishes:
+                    delivery.publish_all(handled.publishes)
+                    return
+                if self._succeed(delivery):
+                    return
             by_hand = self.config.ack == "manual" or delivery.claimed
             outcome = self._handled_by_hand(delivery, handled) if by_hand else handled
             if outcome is not None and delivery.claim():
@@ -356,20 +371,24 @@ class SubscribeTrigger:
         for delivery in list(self._progress.deliveries):
             if delivery.claim():
                 self._settler.leave(delivery, Failure("cancelled", "its handler ignores that it was cancelled"))
-        await self._prove()
+        # The last step: the server has the acks and terms. What it can't be asked for now has been written.
+        with suppress(BusError), anyio.move_on_after(_FLUSH_TAKES):
+            await self._fence.settled()
 
-    async def _prove(self) -> None:
-        """The last step: the server has the acks and terms. What it can't be asked for now has been written."""
-        try:
-            with anyio.move_on_after(_FLUSH_TAKES):
-                await self._fence.settled()
-        except BusError:
-            pass
+    async def _close(self, loop: PullLoop) -> None:
+        with anyio.move_on_after(_CLOSE_TAKES, shield=True):
+            await loop.close()
+            for delivery in list(self._progress.deliveries):  # some are left where there was no time to drain
+                if delivery.claim():
+                    await self._settler.settle(delivery, Failure("cancelled", "stopped before it was done"))
+            await self._fence.close()
 
     async def _end(self, delivery: ActiveDelivery) -> None:
         """The time is over for this one."""
         if delivery.waiting and delivery.claim():
             await self._settler.settle(delivery, Failure("cancelled", "stopped before it was settled by hand"))
+        elif delivery.is_publishing and delivery.claim():
+            await self._settler.settle(delivery, Failure("cancelled", "stopped before its publish was confirmed"))
         elif self._pipeline.blocking and delivery.in_handler and delivery.claim():
             # Its thread goes on until the process ends: a nak would start a second copy beside it.
             self._settler.leave(delivery, Failure("cancelled", "still in its thread at the end"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from contextvars import Context, copy_context
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import copy_context
 from time import perf_counter
 from typing import Any
 
@@ -28,7 +28,7 @@ class WorkerPool:
     Args:
         group: the task group that workers live in.
         fire: runs the handler of one delivery.
-        succeed: settles a delivery whose handler returned None, at once; False where there is more to it.
+        succeed: ends a delivery at once, given its handler's result; False where there is more to it.
         finish: settles any other, given the handler's result or what it raised; must not raise but to stop the trigger.
         slot: makes a worker's slot for log lines.
         counters: what it adds to.
@@ -40,7 +40,7 @@ class WorkerPool:
         group: TaskGroup,
         *,
         fire: Callable[[ActiveDelivery], Awaitable[Any]],
-        succeed: Callable[[ActiveDelivery], bool],
+        succeed: Callable[[ActiveDelivery, Any], bool],
         finish: Callable[[ActiveDelivery, Any, BaseException | None], Awaitable[None]],
         slot: Callable[[], Slot],
         counters: TriggerCounters,
@@ -71,6 +71,10 @@ class WorkerPool:
             self._spreading = True
             self._loop.call_soon(self._spread)
 
+    def start(self, run: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
+        """Have a task of its own do what can't be done at once."""
+        self._context.copy().run(lambda: self._group.start_soon(run, *arguments))
+
     def close(self) -> None:
         """End the workers, each when it has nothing to do."""
         self._closed = True
@@ -95,8 +99,7 @@ class WorkerPool:
         return False
 
     def _spawn(self) -> None:
-        context: Context = self._context.copy()
-        context.run(self._group.start_soon, self._run)
+        self.start(self._run)
         self.workers += 1
 
     async def _run(self) -> None:
@@ -128,10 +131,9 @@ class WorkerPool:
                 ended = perf_counter()
                 counters.handler_seconds += ended - began
                 counters.handled += 1
-                if result is not None or error is not None or task.cancelling() or not succeed(delivery):
+                if error is not None or task.cancelling() or not succeed(delivery, result):
                     await self._finish(delivery, result, error)
-                    result = error = None  # what a handler made must not live until the next message
-                slot.message = None
+                slot.message = result = error = None  # what a handler made must not live until the next message
                 try:
                     left_clean = copy_context() == clean
                 except Exception:  # noqa: BLE001 - comparing calls __eq__ of whatever a handler has put into a variable

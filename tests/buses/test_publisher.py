@@ -57,7 +57,7 @@ async def stored(bus: NatsBus) -> int:
 def state(bus: NatsBus) -> tuple[int, int, int]:
     """How many publishes are with the server, with how many bytes, and how many stand in line."""
     publisher = bus._publisher
-    return publisher._open, publisher._open_bytes, len(publisher._line)
+    return len(publisher._open), publisher._open_bytes, len(publisher._line)
 
 
 def waiting(bus: NatsBus) -> int:

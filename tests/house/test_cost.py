@@ -102,8 +102,8 @@ def test_a_message_that_is_published_on_and_acknowledged(make_server: MakeServer
         return Publish("out.a", message.payload)
 
     python, c = counted(make_server, handler)
-    assert python < 41
-    assert c < 46
+    assert python < 28.2
+    assert c < 36
 
 
 def test_a_publish_that_is_confirmed(server: NatsServer) -> None:
@@ -124,5 +124,5 @@ def test_a_publish_that_is_confirmed(server: NatsServer) -> None:
             return more(await published(bus, FEW), await published(bus, MANY))
 
     python, c = uvloop.run(both())
-    assert python < 12.5
-    assert c < 20.5
+    assert python < 13.8
+    assert c < 20.7

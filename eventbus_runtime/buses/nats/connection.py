@@ -11,7 +11,7 @@ from typing import Any, Self
 import anyio
 from nats.aio.client import Client
 
-from eventbus_runtime.buses.base import ConnectionListener, Frame, HeaderPairs, Inbox, PubAck, Sink
+from eventbus_runtime.buses.base import ConnectionListener, Done, Frame, HeaderPairs, Inbox, PubAck, Sink
 from eventbus_runtime.buses.nats.adopt import Adoption
 from eventbus_runtime.buses.nats.dial import keep_dialled
 from eventbus_runtime.buses.nats.errors import api_error
@@ -179,6 +179,19 @@ class NatsBus:
         headers wins over `id`."""
         # Not `async def`: a coroutine around the publisher's own would cost every publish.
         return self._publisher.publish(subject, payload, headers, id, expect_stream, timeout)
+
+    def publish_nowait(
+        self,
+        subject: str,
+        payload: bytes | str,
+        headers: HeaderPairs,
+        done: Done,
+        *,
+        id: str | None = None,  # noqa: A002 - the header's own word
+        timeout: float = 5.0,
+    ) -> None:
+        """Publish, and have `done` called with what becomes of it; see `buses.base.Bus.publish_nowait`."""
+        self._publisher.submit(subject, payload, headers, id, None, timeout, done)
 
     async def request(self, subject: str, payload: bytes = b"", *, timeout: float = 5.0) -> bytes:
         """Ask, and return the answer's payload; see `buses.base.Bus.request`."""

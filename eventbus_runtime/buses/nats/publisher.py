@@ -7,11 +7,12 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from time import monotonic
+from typing import TypeAlias, cast
 
-from eventbus_runtime.buses.base import HeaderPairs, PubAck
+from eventbus_runtime.buses.base import Done, HeaderPairs, PubAck
 from eventbus_runtime.buses.nats.errors import refusal
 from eventbus_runtime.buses.nats.lifecycle import Lifecycle
-from eventbus_runtime.buses.nats.requests import json_object, nobody_listens, too_large
+from eventbus_runtime.buses.nats.requests import Requests, json_object, nobody_listens, too_large
 from eventbus_runtime.buses.nats.writer import publication
 from eventbus_runtime.errors import BusUnavailableError, EventbusError, NoStreamError, PublishError
 from eventbus_runtime.headers import encode
@@ -27,6 +28,12 @@ _MAX_SUBJECTS = 500
 _CONFIRMED = re.compile(rb'\{"stream":"([!#-\[\]-~]+)","seq":(\d+)(,"duplicate": ?true)?\}')
 
 
+_Try: TypeAlias = tuple[Requests, bytes, bytes, int, str, float, float, int, Done]
+"""A publish that is not confirmed: where its answer is awaited, reply subject, command, size in bytes, subject,
+time-out in seconds, deadline by `time.monotonic`, number of tries before, and whom to tell. A plain tuple, since each
+publish makes one."""
+
+
 class Publisher:
     """The publishes of one bus that wait for a stream's confirmation.
 
@@ -38,11 +45,13 @@ class Publisher:
         self._life = life
         self._write = life.writer.write
         self._subjects: dict[str, bytes] = {}
-        self._open = 0
+        self._open: dict[bytes, int] = {}
         self._open_bytes = 0
-        self._line: OrderedDict[bytes, tuple[asyncio.Future[Raw], bytes, int]] = OrderedDict()
+        self._line: OrderedDict[bytes, tuple[bytes, int]] = OrderedDict()
+        self._advancing = False
+        self._answered = self._take  # bound once, and not for every publish
 
-    async def publish(  # long: one coroutine, since each more is paid by every publish
+    async def publish(
         self,
         subject: str,
         payload: bytes | str,
@@ -52,6 +61,30 @@ class Publisher:
         timeout: float,
     ) -> PubAck:
         """See `buses.base.Bus.publish`."""
+        done: asyncio.Future[PubAck | EventbusError] = asyncio.get_running_loop().create_future()
+        reply = self.submit(subject, payload, headers, id, expect_stream, timeout, done.set_result)
+        try:
+            answer = await done
+        except asyncio.CancelledError:
+            if self._life.link is not None:
+                self._life.link.requests.forget(reply)
+            self._leave(reply)
+            raise
+        if type(answer) is PubAck:
+            return answer
+        raise cast(EventbusError, answer)
+
+    def submit(
+        self,
+        subject: str,
+        payload: bytes | str,
+        headers: HeaderPairs,
+        id: str | None,  # noqa: A002 - as above
+        expect_stream: str | None,
+        timeout: float,
+        done: Done,
+    ) -> bytes:
+        """See `buses.base.Bus.publish_nowait`; returns the reply subject."""
         deadline = monotonic() + timeout
         life = self._life
         requests = (life.link or life.live()).requests
@@ -62,66 +95,84 @@ class Publisher:
         size = len(block) + len(body)
         if size > life.max_payload:
             raise too_large(subject, size, life.max_payload)
-        retries = 0
-        while True:
-            reply, answer = requests.expect(deadline)
-            if block:
-                command = b"HPUB %b %b %d %d\r\n%b%b\r\n" % (target, reply, len(block), size, block, body)
-            else:
-                command = b"PUB %b %b %d\r\n%b\r\n" % (target, reply, size, body)
-            if self._line or self._full(size):
-                self._line[reply] = answer, command, size
-            else:
-                self._open += 1
-                self._open_bytes += size
-                self._write(command)
-            try:
-                raw = await answer
-            except (TimeoutError, BusUnavailableError) as error:
-                raise self._unconfirmed(error, subject, reply, timeout) from None
-            finally:
-                requests.forget(reply)
-                if self._line:
-                    self._leave(reply, size)
-                else:
-                    self._open -= 1
-                    self._open_bytes -= size
-            if raw[3] is None or not nobody_listens(raw):
-                ack = pub_ack(raw, subject)
-                life.counters.published += 1
-                return ack
-            if retries == _RETRIES or monotonic() + _RETRY_AFTER >= deadline:
-                raise NoStreamError(f"no stream stores {subject!r}: declare one, or correct the subject")
-            retries += 1
-            await requests.pause(_RETRY_AFTER)
-            requests = life.live().requests
+        reply = requests.new_reply()
+        if block:
+            command = b"HPUB %b %b %d %d\r\n%b%b\r\n" % (target, reply, len(block), size, block, body)
+        else:
+            command = b"PUB %b %b %d\r\n%b\r\n" % (target, reply, size, body)
+        self._send((requests, reply, command, size, subject, timeout, deadline, 0, done))
+        return reply
 
-    def _full(self, size: int) -> bool:
-        return self._open >= _WINDOW or (self._open > 0 and self._open_bytes + size > _WINDOW_BYTES)
+    def _send(self, one: _Try) -> None:
+        requests, reply, command, size, _, _, deadline, _, _ = one
+        requests.expect(reply, deadline, self._answered, one)
+        if self._line or self._is_full(size):
+            self._line[reply] = command, size
+        else:
+            self._open[reply] = size
+            self._open_bytes += size
+            self._write(command)
 
-    def _leave(self, reply: bytes, size: int) -> None:
-        """End what stands in line, or is with the server; then let in who is next."""
-        line = self._line
-        if line.pop(reply, None) is None:
-            self._open -= 1
+    def _take(self, answer: Raw | BusUnavailableError | TimeoutError, one: _Try) -> None:
+        requests, reply, command, size, subject, timeout, deadline, tries, done = one
+        was_sent = self._leave(reply)
+        if isinstance(answer, Exception):
+            result: PubAck | EventbusError = self._unconfirmed(answer, subject, timeout, was_sent)
+        elif answer[3] is None or not nobody_listens(answer):
+            result = pub_ack(answer, subject)
+            self._life.counters.published += type(result) is PubAck
+        elif tries < _RETRIES and (resume_at := monotonic() + _RETRY_AFTER) < deadline:
+            again = (requests, reply, command, size, subject, timeout, deadline, tries + 1, done)
+            requests.expect(reply, resume_at, self._resume, again)
+            return
+        else:
+            result = NoStreamError(f"no stream stores {subject!r}: declare one, or correct the subject")
+        try:  # noqa: SIM105 - `suppress` would cost every publish
+            done(result)
+        except asyncio.InvalidStateError:
+            pass  # the future of a publish that was cancelled in this turn of the event loop
+
+    def _resume(self, why: Raw | BusUnavailableError | TimeoutError, one: _Try) -> None:
+        if isinstance(why, BusUnavailableError):
+            one[-1](why)
+        else:
+            self._send(one)
+
+    def _is_full(self, size: int) -> bool:
+        taken = len(self._open)
+        return taken >= _WINDOW or (taken > 0 and self._open_bytes + size > _WINDOW_BYTES)
+
+    def _leave(self, reply: bytes) -> bool:
+        """Make room for the next; False where it had not been sent. Idempotent."""
+        size = self._open.pop(reply, None)
+        if size is not None:
             self._open_bytes -= size
-        while line:
-            reply, (answer, command, size) = next(iter(line.items()))
-            # Who has failed in line leaves by itself, still in this turn of the loop.
-            if answer.done() or self._full(size):
+        if self._line:
+            self._line.pop(reply, None)
+            if not self._advancing:
+                self._advancing = True
+                asyncio.get_running_loop().call_soon(self._advance)
+        return size is not None
+
+    def _advance(self) -> None:
+        """Let in who is next in line: all that end in one turn of the event loop have left it by now."""
+        self._advancing = False
+        while self._line:
+            reply, (command, size) = next(iter(self._line.items()))
+            if self._is_full(size):
                 return
-            del line[reply]
-            self._open += 1
+            del self._line[reply]
+            self._open[reply] = size
             self._open_bytes += size
             self._write(command)
 
     def _unconfirmed(
-        self, error: TimeoutError | BusUnavailableError, subject: str, reply: bytes, timeout: float
+        self, error: BusUnavailableError | TimeoutError, subject: str, timeout: float, was_sent: bool
     ) -> EventbusError:
-        if reply in self._line:
-            text = f"nothing was sent to {subject!r}: {self._open} publishes before it were not confirmed"
-        else:
+        if was_sent:
             text = f"the message to {subject!r} may have been stored: publish it again with the same id"
+        else:
+            text = f"nothing was sent to {subject!r}: {len(self._open)} publishes before it were not confirmed"
         if isinstance(error, BusUnavailableError):
             return BusUnavailableError(f"{error}; {text}")
         return PublishError(f"no stream confirmed {subject!r} within {timeout:g} s; {text}")
@@ -170,12 +221,8 @@ def header_block(headers: HeaderPairs, id: str | None, expect_stream: str | None
     return encode(pairs)
 
 
-def pub_ack(raw: Raw, subject: str) -> PubAck:
-    """Read a stream's answer to a publish.
-
-    Raises:
-        PublishError: it is a refusal, or something else answered.
-    """
+def pub_ack(raw: Raw, subject: str) -> PubAck | PublishError:
+    """A stream's answer to a publish: its confirmation; or a refusal, or what else answered, as what to raise."""
     confirmed = _CONFIRMED.fullmatch(raw[2])
     if confirmed is not None:
         # As `PubAck(…)` does it, without the call into Python that every named tuple makes.
@@ -183,8 +230,8 @@ def pub_ack(raw: Raw, subject: str) -> PubAck:
     answer = json_object(raw[2])
     error = answer.get("error")
     if isinstance(error, dict):
-        raise refusal(error, subject)
+        return refusal(error, subject)
     try:
         return PubAck(str(answer["stream"]), int(answer["seq"]), bool(answer.get("duplicate", False)))
     except (KeyError, TypeError, ValueError):
-        raise PublishError(f"something other than a stream answered on {subject!r}: {raw[2][:80]!r}") from None
+        return PublishError(f"something other than a stream answered on {subject!r}: {raw[2][:80]!r}")

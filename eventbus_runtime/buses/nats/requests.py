@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 from collections.abc import Callable
 from math import inf
 from time import monotonic
-from typing import Any
+from typing import Any, TypeAlias
 
 from eventbus_runtime.buses.nats.writer import publication
 from eventbus_runtime.errors import BusUnavailableError, PayloadTooLargeError
@@ -31,6 +30,10 @@ def nobody_listens(raw: Raw) -> bool:
     return not raw[2] and status(raw) == _NO_RESPONDERS
 
 
+Answer: TypeAlias = Callable[[Raw | BusUnavailableError | TimeoutError, Any], None]
+"""Takes what answers first (it may be a status of the server), or why nothing will; and what it was to be given."""
+
+
 class Requests:
     """The open questions of one connection.
 
@@ -44,22 +47,20 @@ class Requests:
         self._write = write
         self._loop = asyncio.get_running_loop()
         self._tokens = itertools.count()
-        self._waiting: dict[bytes, tuple[asyncio.Future[Raw], float]] = {}
+        self._waiting: dict[bytes, tuple[Answer, Any, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._served_from = inf  # the timer is early enough for deadlines from here on
 
-    def expect(self, deadline: float) -> tuple[bytes, asyncio.Future[Raw]]:
-        """A new reply subject, and what answers there first; it may be a status of the server.
+    def new_reply(self) -> bytes:
+        """A reply subject that nothing else has."""
+        return b"%b%x" % (self._prefix, next(self._tokens))
 
-        The future fails with TimeoutError after `deadline`, and with BusUnavailableError when the connection is lost.
-        Who awaits it must `forget` the reply subject whatever happened.
-        """
-        reply = b"%b%x" % (self._prefix, next(self._tokens))
-        answer: asyncio.Future[Raw] = self._loop.create_future()
-        self._waiting[reply] = answer, deadline
+    def expect(self, reply: bytes, deadline: float, answer: Answer, what: Any) -> None:
+        """Have `answer` called with `what`, once, unless `reply` is forgotten before: with what answers there first,
+        with TimeoutError after `deadline`, or with BusUnavailableError when the connection is lost."""
+        self._waiting[reply] = answer, what, deadline
         if deadline < self._served_from:
             self._arm(deadline)
-        return reply, answer
 
     def forget(self, reply: bytes) -> None:
         """Nobody waits for an answer at `reply` any more. Idempotent."""
@@ -78,41 +79,35 @@ class Requests:
             BusUnavailableError: the connection was lost meanwhile.
             ValueError: the subject can't go on the wire.
         """
-        reply, answer = self.expect(monotonic() + timeout)
+        answered: asyncio.Future[Raw | Exception] = self._loop.create_future()
+        reply = self.new_reply()
+        self.expect(reply, monotonic() + timeout, _resolve, answered)
         try:
             self._write(publication(subject, payload, reply.decode()))
-            return await answer
+            answer = await answered
         finally:
             self.forget(reply)
-
-    async def pause(self, seconds: float) -> None:
-        """Wait, on the one timer.
-
-        Raises:
-            BusUnavailableError: the connection was lost meanwhile.
-        """
-        reply, over = self.expect(monotonic() + seconds)
-        try:
-            with contextlib.suppress(TimeoutError):
-                await over
-        finally:
-            self.forget(reply)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def take(self, answers: list[Raw]) -> None:
         """The inbox's sink."""
         waiting = self._waiting
         for raw in answers:
             entry = waiting.pop(raw[0], None)
-            if entry is not None and not entry[0].done():
-                entry[0].set_result(raw)
+            if entry is not None:
+                entry[0](raw, entry[1])
 
     def fail(self, reason: str) -> None:
         """The connection is gone: no answer will come."""
-        for answer, _ in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(BusUnavailableError(reason))
+        self._end(list(self._waiting), lambda: BusUnavailableError(reason))
         if self._timer is not None:
             self._timer.cancel()
+
+    def _end(self, replies: list[bytes], error: Callable[[], BusUnavailableError | TimeoutError]) -> None:
+        for answer, what, _ in [self._waiting.pop(reply) for reply in replies]:
+            answer(error(), what)
 
     def _arm(self, deadline: float) -> None:
         if self._timer is not None:
@@ -124,14 +119,16 @@ class Requests:
 
     def _tick(self) -> None:
         self._timer, self._served_from = None, inf
-        now, next_deadline = monotonic(), inf
-        for answer, deadline in self._waiting.values():
-            if deadline > now:
-                next_deadline = min(next_deadline, deadline)
-            elif not answer.done():
-                answer.set_exception(TimeoutError())
-        if next_deadline < inf:
+        now = monotonic()
+        self._end([reply for reply, (_, _, deadline) in self._waiting.items() if deadline <= now], TimeoutError)
+        next_deadline = min((deadline for _, _, deadline in self._waiting.values()), default=inf)
+        if next_deadline < self._served_from:
             self._arm(next_deadline)
+
+
+def _resolve(answer: Raw | BusUnavailableError | TimeoutError, future: asyncio.Future[Raw | Exception]) -> None:
+    if not future.done():  # it may have been cancelled in this turn of the event loop
+        future.set_result(answer)
 
 
 def too_large(subject: str, size: int, limit: int) -> PayloadTooLargeError:

@@ -105,10 +105,10 @@ class Writer:
         """Write a command that belongs to the present connection, and goes with it."""
         if self._out is not None:
             self._queue.append((command, 0.0))
-            if len(self._queue) < _PLENTY:
-                self._wake()
-            else:
+            if len(self._queue) >= _PLENTY:
                 self._write()
+            elif not self._due:  # as in `_wake`: spares a call for all but one
+                self._wake()
 
     def ping(self) -> asyncio.Future[bool]:
         """Write a PING behind all that was given before. The future is done at its PONG; it must never be cancelled,
