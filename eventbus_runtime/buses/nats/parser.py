@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, AWAITING_MSG_PAYLOAD, Parser
 
+from eventbus_runtime.buses.nats.shortcut import shorten
 from eventbus_runtime.buses.nats.slots import Slots
 
 # Subscription id, subject, reply, payload, header block: what nats-py's `_process_msg` takes.
@@ -67,6 +68,8 @@ class BatchParser(Parser):
     that holds a vertical tab, a form feed or a carriage return. nats-py's own parser takes these for white space, and
     the connection ends with each such message. Every other line is nats-py's own parser's.
 
+    Reads come from nats-py's read loop by `parse`, and past it by `take`, where that way is there.
+
     As in nats-py, `buf` holds the head of an unfinished line, and `state`, `needed`, `header_needed` and `msg_arg` tell
     of an unfinished message; its payload is kept in pieces, to be joined once.
     """
@@ -75,11 +78,14 @@ class BatchParser(Parser):
         self.slots = Slots()
         self.users = 0
         self._sizes = _Sizes()
+        self._is_parsing = False
+        self._theirs_at = 0  # where in `_data` a message begins that is not ours
         self._before: Parser = client._ps
         self._is_new = self._is_gone = False
         super().__init__(client)
         self._is_new = True
         client._ps = self
+        self._shortcut = shorten(client, self.take)
 
     def reset(self) -> None:
         """Forget what was read in part: nats-py calls this when it gives a connection up."""
@@ -96,6 +102,7 @@ class BatchParser(Parser):
         if self.nc._ps is not self:
             return
         self.nc._ps = before
+        self._shortcut()
         self._is_gone = True
         if self._is_new:
             return
@@ -108,12 +115,51 @@ class BatchParser(Parser):
         before.needed, before.header_needed = self.needed, self.header_needed
         self.reset()
 
+    def take(self, data: bytes) -> bytes:
+        """Hand out at once the messages of ours that a read begins with, where all before it has been given to `parse`.
+
+        Returns:
+            What is left for `parse`, which is nats-py's own affair, or follows it.
+        """
+        if self._is_new or self._is_parsing or self.nc._ps is not self:
+            return data
+        if self.buf:
+            if b"\n" not in data:
+                return data
+            data = bytes(self.buf) + data
+            self.buf.clear()
+        self._data, self._pos = data, 0
+        while self._pos < len(data):
+            if self.state == AWAITING_MSG_PAYLOAD:
+                if b"%d" % self.msg_arg["sid"] not in self.slots.by_sid:
+                    break
+                self._take_payload()
+            elif self._scan() is not None:
+                self._pos = self._theirs_at
+                break
+            elif self.state == AWAITING_CONTROL_LINE:
+                break
+        rest = data[self._pos :]
+        self._data, self._pos = b"", 0
+        if self.state == AWAITING_CONTROL_LINE and b"\n" not in rest:
+            self.buf += rest
+            rest = b""
+        self.slots.flush()
+        return rest
+
     async def parse(self, data: bytes = b"") -> None:
         """Take one read.
 
         Raises:
             ProtocolError: the server sent what is no NATS.
         """
+        self._is_parsing = True
+        try:
+            await self._parse(data)
+        finally:
+            self._is_parsing = False
+
+    async def _parse(self, data: bytes) -> None:
         if self._is_new:
             data = self._taken_over() + data
         if self.buf and b"\n" in data:
@@ -223,6 +269,7 @@ class BatchParser(Parser):
                 slot = by_sid.get(sid)
                 if slot is None:
                     if sid.isdigit():
+                        self._theirs_at = pos
                         pos, header = stop + _CRLF, data[start:body] or None
                         theirs = (int(sid), subject, reply, data[body:stop], header)
                     break
