@@ -23,6 +23,7 @@ class TriggerCounters:
     left: int = 0  # not settled: lost connection, or still in a thread at the end
     retried: int = 0  # nakked because of an error, a time-out or a Retry
     filtered: int = 0  # acknowledged unseen
+    recalled: int = 0  # received though they ran here, or were done here, already; not run again
     abandoned: int = 0  # manual ack: lease over before the user settled
     stuck: int = 0  # messages that are retried for ever
     handled: int = 0  # handler runs that ended

@@ -27,6 +27,7 @@ class ConsumerInfo(NamedTuple):
     num_ack_pending: int
     delivered: int
     ack_floor: int
+    opt_start_seq: int
     num_replicas: int
     paused: bool
 
@@ -54,6 +55,7 @@ class ConsumerInfo(NamedTuple):
             num_ack_pending=answer.get("num_ack_pending", 0),
             delivered=(answer.get("delivered") or {}).get("stream_seq", 0),
             ack_floor=(answer.get("ack_floor") or {}).get("stream_seq", 0),
+            opt_start_seq=config.get("opt_start_seq", 0),
             num_replicas=config.get("num_replicas", 0) or len((answer.get("cluster") or {}).get("replicas") or ()) + 1,
             paused=bool(answer.get("paused", False)),
         )

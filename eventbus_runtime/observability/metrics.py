@@ -20,6 +20,7 @@ _COUNTERS = {
     "retried": "Deliveries settled by nak because of an error, a time-out or a Retry.",
     "dead_lettered": "Deliveries whose dead letter was confirmed.",
     "filtered": "Deliveries acknowledged unseen, because of the trigger's filter.",
+    "recalled": "Deliveries of what ran here, or was done here, already, and was not run again.",
     "abandoned": "Deliveries under manual ack whose lease was over before the user settled them.",
     "pulls": "Pull requests sent.",
     "pull_restarts": "Inboxes given up for silence or lost credit.",

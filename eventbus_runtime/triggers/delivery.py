@@ -198,8 +198,9 @@ class Settler:
         the lease ends without it."""
         if not self.bus.is_connected or self.bus.congested:
             return
-        now = asyncio.get_running_loop().time()
-        alive = sorted((one for one in deliveries if one.lease > now), key=lambda one: one.message.sequence)
+        now, void = asyncio.get_running_loop().time(), self._fence.recall.void
+        known = [one for one in deliveries if one.lease > now and one.token not in void]
+        alive = sorted(known, key=lambda one: one.message.sequence)
         for delivery in alive:
             delivery.lease = now + self._finder.window(delivery.attempt)
         if alive:
@@ -239,7 +240,8 @@ class Settler:
 
     async def _confirm_ack(self, delivery: ActiveDelivery) -> None:
         try:
-            await self.bus.request(delivery.message.ack_token)
+            await self.bus.request(delivery.token.decode())
+            self._fence.recall.keep([delivery.token], asyncio.get_running_loop().time())
         except BusUnavailableError as error:
             self._counters.left += 1
             self.fail(delivery, Failure("error", f"the ack was not confirmed: {error}", error=error), "left")
@@ -256,7 +258,8 @@ class Settler:
         assert isinstance(outcome, Failure)
         if settlement.stuck:
             self._stick(delivery, outcome)
-        if delivery.lease <= now:  # the server has handed it out again: a nak would start a third copy
+        # The server has handed it out again, so that a nak would start a third copy, or has forgotten it, and will.
+        if delivery.lease <= now or delivery.token in self._fence.recall.void:
             self._counters.left += 1
             self.fail(delivery, outcome, "left", stuck=settlement.stuck)
             return
@@ -275,7 +278,7 @@ class Settler:
             body = b'%b {"delay": %d}' % (NAK, round(delay * 1e9) or -1)  # with 0, the server would ignore the delay
         else:
             body = b'%b {"delay": %d}' % (NAK, round(delay * 1e9)) if delay else NAK
-        return Frame(delivery.message.ack_token, body, keep_until=delivery.lease)
+        return Frame(delivery.token.decode(), body, keep_until=delivery.lease)
 
     def _term(self, delivery: ActiveDelivery, outcome: Outcome, settlement: Term | DeadLetter) -> None:
         self._fence.term(delivery.token)

@@ -9,14 +9,15 @@ done here. Naks are not kept: a late one could give up a delivery that somebody 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from typing import NamedTuple, TypeAlias
 
 from eventbus_runtime.buses.base import Bus, Inbox
 from eventbus_runtime.errors import BusUnavailableError
-from eventbus_runtime.message import AckToken, Raw
+from eventbus_runtime.message import Raw
 from eventbus_runtime.triggers.backoff import Alarm
+from eventbus_runtime.triggers.recall import Recall, identify
 from eventbus_runtime.triggers.status import Status
 
 TERM = b"+TERM"  # never with a reason: a leader older than 2.10.4 would not know it, and deliver again
@@ -43,12 +44,15 @@ class Fence:
 
     Args:
         bus: where to.
-        proven: called when it is no longer `late`.
-        unanswered: called when it has been `late` for long; it goes on trying.
+        recall: is told what was settled, and knows which tokens mean nothing.
     """
 
-    def __init__(self, bus: Bus, proven: Callable[[], None], unanswered: Callable[[], None]) -> None:
-        self._bus, self._proven, self._unanswered = bus, proven, unanswered
+    def __init__(self, bus: Bus, recall: Recall) -> None:
+        self._bus, self.recall = bus, recall
+        self.proven: Callable[[], None] = _nobody
+        """Called when it is no longer `late`."""
+        self.unanswered: Callable[[], None] = _nobody
+        """Called when it has been `late` for long; it goes on trying."""
         self._loop = asyncio.get_running_loop()
         self._acks: list[bytes] = []
         self._terms: list[bytes] = []
@@ -57,7 +61,7 @@ class Fence:
         self._numbers = count(1)
         self._unproven: dict[int, _Written] = {}  # in the order of their numbers
         self._resends: set[int] = set()
-        self._bar = 0
+        self._bar = self._asked = 0
         self._tries = 0  # of the timer, since the last proof
         self._inbox: Inbox | None = None
         self._answered = Alarm()
@@ -81,14 +85,24 @@ class Fence:
         """Write what was given since the last time."""
         if not self._acks and not self._terms:
             return
-        number, now = next(self._numbers), self._loop.time()
-        written = self._unproven[number] = _Written(now, self._acks.copy(), self._terms.copy())
+        now = self._loop.time()
+        self.recall.keep(self._acks + self._terms, now)
+        written = _Written(now, self.recall.sayable(self._acks.copy()), self.recall.sayable(self._terms.copy()))
         self._acks.clear()
         self._terms.clear()
+        if not written.acks and not written.terms:
+            return
+        number = next(self._numbers)
+        self._unproven[number] = written
         if self._inbox is not None:
             self._write(number, written.words())
             if self._timer is None:
                 self._timer = self._loop.call_at(now + _PATIENCE, self._look)
+
+    def asking(self) -> None:
+        """The server is asked what it knows to have delivered: what was written before is of deliveries before."""
+        self._asked = next(self._numbers)
+        self.recall.asking()
 
     async def prove(self, known: int | None = None) -> None:
         """Return once all that was given so far is proven; it is sent again at once, and then each second. Opens the
@@ -96,15 +110,16 @@ class Fence:
 
         Args:
             known: stream sequence of the last message that the server knows to have delivered; None: not asked. A
-                server that was killed forgets deliveries, and does not answer acks of what it will deliver anew.
+                server that was killed forgets deliveries, and does not answer acks of what it will deliver anew; then
+                `recall` knows them.
 
         Raises:
             BusUnavailableError: there is no connection, or no answer to several tries.
         """
         if self._inbox is None:
             self._inbox = await self._bus.open_inbox(self._take, wildcard=True)
-        if known is not None and all(_sequence(token) > known for token in self._tokens()):
-            self._unproven.clear()
+        if known is not None:
+            self._forget_above(known)
         for _ in range(_TRIES):
             if not self._unproven:
                 return
@@ -140,6 +155,9 @@ class Fence:
 
     def forget(self) -> None:
         """The consumer is gone, or is another one of its name: the tokens mean nothing to it, or the wrong thing."""
+        if self._acks or self._terms:
+            self.recall.keep(self._acks + self._terms, self._loop.time())
+        self.recall.lost()
         self._acks.clear()
         self._terms.clear()
         self._unproven.clear()
@@ -152,10 +170,14 @@ class Fence:
         body, tokens = words[-1]
         self._bus.answer_all(tokens, body, f"{self._inbox.subject}.{number}")
 
-    def _tokens(self) -> Iterator[bytes]:
-        for written in self._unproven.values():
-            yield from written.acks
-            yield from written.terms
+    def _forget_above(self, known: int) -> None:
+        for number in [each for each in self._unproven if each < self._asked]:
+            written = self._unproven[number]
+            acks, terms = ([token for token in each if _sequence(token) <= known] for each in written[1:])
+            if acks or terms:
+                self._unproven[number] = _Written(written.at, acks, terms)
+            else:
+                del self._unproven[number]
 
     def _send_again(self) -> None:
         """All that is not proven, in one write: its answer proves all that is older."""
@@ -196,7 +218,7 @@ class Fence:
         if was_late and not self.late:
             self._tries = 0
             self._answered.ring()
-            self._proven()
+            self.proven()
 
     def _look(self) -> None:
         """The timer, once a second while something is not proven."""
@@ -211,9 +233,13 @@ class Fence:
             due = now + _PATIENCE
             self._tries += 1
             if self._tries == _TRIES:
-                self._unanswered()
+                self.unanswered()
         self._timer = self._loop.call_at(due, self._look)
 
 
+def _nobody() -> None:
+    """Told before anybody listens."""
+
+
 def _sequence(token: bytes) -> int:
-    return AckToken.parse(token.decode()).sequence
+    return identify(token)[0]

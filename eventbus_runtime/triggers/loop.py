@@ -23,6 +23,8 @@ from eventbus_runtime.triggers.status import Status
 
 _OPEN_CREDIT_AT_STOP = 0.25
 _ANSWER_AT_STOP = 1.0
+# Bytes of payload that a server may owe a trigger without a `max_bytes`: it cuts a connection to which it owes 64 MiB.
+_OWED = 16 << 20
 
 
 class PullLoop:
@@ -57,6 +59,7 @@ class PullLoop:
         warn: Callable[[str], None],
     ) -> None:
         self._bus, self._window, self._fence, self._counters = bus, window, fence, counters
+        fence.proven, fence.unanswered = self.perform, self.unanswered
         self._ours = self._limits = limits
         self._look, self._start, self._refuse, self._set_state, self._warn = look, start, refuse, set_state, warn
         self._loop = asyncio.get_running_loop()
@@ -74,6 +77,7 @@ class PullLoop:
         self._closed = False
         self._looking: anyio.CancelScope | None = None
         self._check_at = self._delivered_at = 0.0
+        self._largest = -1  # payload, in bytes, of late; negative before the first
 
     def connected(self) -> None:
         """See `buses.base.ConnectionListener`."""
@@ -135,6 +139,7 @@ class PullLoop:
                 return False
             try:
                 consumer = None
+                self._fence.asking()
                 with anyio.CancelScope() as self._looking:
                     consumer = await self._look()
                 if consumer is None:
@@ -159,6 +164,10 @@ class PullLoop:
         for slot in range(self._window.slots):
             new.append(await self._bus.open_inbox(partial(self._take, generation, slot), wildcard=True))
         await self._retire(old)  # before we ask anew, since what it still brings takes room
+        if consumer is not None:
+            self._fence.recall.attached(consumer)
+            if self._largest < 0 and self._window.slots == 1:
+                self._owe(self._bus.max_payload)
         try:
             await self._fence.prove(consumer.delivered if consumer is not None else None)
         except BusError:
@@ -230,6 +239,10 @@ class PullLoop:
             return
         self._check_at = now + self._limits.check
         consumer = await self._look()
+        self._fence.recall.looked(consumer)
+        if self._largest > 0:  # what was large may have been an exception
+            self._largest //= 2
+            self._owe(self._largest)
         may_come = consumer.max_ack_pending <= 0 or consumer.num_ack_pending < consumer.max_ack_pending
         silent = now - self._delivered_at >= self._limits.check
         if silent and consumer.num_pending and may_come and not consumer.paused and self._window.credit:
@@ -244,7 +257,12 @@ class PullLoop:
         others = len(raws) - len(deliveries)
         if deliveries:
             self._delivered_at = now
-            sizes = _sizes(deliveries) if self._window.slots > 1 else [0] * len(deliveries)
+            if self._window.slots > 1:
+                sizes = _sizes(deliveries)
+            else:
+                sizes = [0] * len(deliveries)
+                # Two will do: where many fit into one read, they are small.
+                self._weigh(max(len(deliveries[0][2]), len(deliveries[-1][2])))
             admitted = 0 if self._closed else self._window.admit(slot, sizes, now, current=current)
             if admitted < len(deliveries):
                 self._refuse(deliveries[admitted:])
@@ -262,6 +280,15 @@ class PullLoop:
             self._enter(State.RUNNING)
         if self._stopping and not self._window.credit:
             self._alarm.ring()
+
+    def _weigh(self, size: int) -> None:
+        """So large a payload came: the server must not owe us more of them than it keeps for a client."""
+        if size > self._largest:
+            self._largest = size
+            self._owe(size)
+
+    def _owe(self, size: int) -> None:
+        self._window.most_owed = max(1, min(self._window.capacity, _OWED // max(1, size)))
 
     def _deliveries(self, raws: list[Raw]) -> list[Raw]:
         # No client can forge one: the server refuses what is published with a reply subject below $JS.ACK.

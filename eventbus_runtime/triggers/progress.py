@@ -17,6 +17,7 @@ class Progress:
         timeout: seconds that a handler may take; None for no limit.
         beat: called every third of the server's window with all unsettled deliveries.
         overdue: called once for each delivery whose handler took too long.
+        lapsed: called when a beat is so late that the server may have delivered again what ran.
     """
 
     def __init__(
@@ -24,10 +25,11 @@ class Progress:
         timeout: float | None,
         beat: Callable[[Iterable[ActiveDelivery]], None],
         overdue: Callable[[ActiveDelivery], None],
+        lapsed: Callable[[], None],
     ) -> None:
         self.deliveries: dict[ActiveDelivery, None] = {}
         """All that are unsettled, in the order of their start; whoever settles one takes it out."""
-        self._timeout, self._beat, self._overdue = timeout, beat, overdue
+        self._timeout, self._beat, self._overdue, self._lapsed = timeout, beat, overdue, lapsed
         self._loop = asyncio.get_running_loop()
         self._period = 10.0
         self._beat_timer: asyncio.TimerHandle | None = None
@@ -49,6 +51,12 @@ class Progress:
         if self._timeout is not None and self._timeout_timer is None:
             self._timeout_timer = self._loop.call_at(deliveries[0].started + self._timeout, self._on_timeout)
 
+    def look(self, now: float) -> None:
+        """See whether a beat should have been long before `now`."""
+        # With the period before it, that makes two thirds of a lease.
+        if self._beat_timer is not None and now - self._beat_timer.when() > self._period:
+            self._lapsed()
+
     def close(self) -> None:
         """Stop both timers."""
         for timer in (self._beat_timer, self._timeout_timer):
@@ -57,6 +65,11 @@ class Progress:
         self._beat_timer = self._timeout_timer = None
 
     def _on_beat(self) -> None:
+        assert self._beat_timer is not None
+        if (
+            self._loop.time() - self._beat_timer.when() > self._period
+        ):  # with the period before it: two thirds of a lease
+            self._lapsed()
         self._beat_timer = None
         if self.deliveries:
             self._beat_timer = self._loop.call_later(self._period, self._on_beat)

@@ -107,6 +107,8 @@ class PullWindow:
     def __init__(self, capacity: int, limits: Limits | None = None) -> None:
         self.capacity = capacity
         self.limits = limits or Limits()
+        self.most_owed = capacity
+        """Deliveries that the server may owe us at once."""
         self.running = 0
         self._credit = 0
         self._asked: dict[str, int] = {}
@@ -128,7 +130,7 @@ class PullWindow:
     @property
     def free(self) -> int:
         """Deliveries that could be asked for."""
-        return self.capacity - self.running - self.credit
+        return min(self.capacity - self.running, self.most_owed) - self.credit
 
     def resume(self, now: float, limits: Limits | None = None) -> None:
         """The inboxes are new and nothing is open on them: begin to pull."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -32,6 +32,7 @@ from eventbus_runtime.triggers.loop import PullLoop
 from eventbus_runtime.triggers.progress import Progress
 from eventbus_runtime.triggers.pull import Limits, PullWindow
 from eventbus_runtime.triggers.pull_bytes import ByteWindow
+from eventbus_runtime.triggers.recall import Recall
 from eventbus_runtime.triggers.settlement import Failure, Outcome, Success
 from eventbus_runtime.triggers.workers import WorkerPool
 
@@ -76,13 +77,15 @@ class SubscribeTrigger:
         self._limits = limits or Limits()
         self._matches = compile_filter(config.filter)
         self._call_soon = asyncio.get_running_loop().call_soon
-        self._fence = Fence(bus, self._proven, self._unanswered)
+        self._progress = Progress(config.timeout, self._beat, self._overdue, lambda: self._recall.lapsed())
+        self._recall = Recall(self._progress.deliveries)
+        self._fence = Fence(bus, self._recall)
         self._finder = ConsumerFinder(config, bus, prepare, lost=self._fence.forget, warn=self._warn)
         self._settler = Settler(
             name, config, bus, self.counters, tell, self._fence, self._finder, self._published, self._done
         )
         self._is_plain = config.ack == "on_success" and not config.ack_confirm
-        self._freed_bytes, self._turning = 0, False
+        self._freed_bytes, self._turning, self._redelivered = 0, False, 0
         self._loop: PullLoop | None = None
         self._stop_at: float | None = None
         self._drained = Alarm()
@@ -99,7 +102,6 @@ class SubscribeTrigger:
             self._window = PullWindow(config.max_in_flight, self._limits)
         else:
             self._window = ByteWindow(config.max_in_flight, config.max_bytes, self._limits)
-        self._progress = Progress(config.timeout, self._beat, self._overdue)
         self._loop = loop = PullLoop(
             self._bus,
             self._window,
@@ -192,8 +194,12 @@ class SubscribeTrigger:
 
     def _start(self, raws: list[Raw], sizes: list[int], now: float) -> None:
         self.counters.received += len(raws)
-        if self._matches is not None:
-            raws, sizes = self._unfiltered(self._matches, raws, sizes)
+        redelivered, self._redelivered = self._redelivered, self.counters.redelivered
+        if redelivered != self._redelivered:
+            self._progress.look(now)
+            self._recall.overtaken(now)
+        if self._matches is not None or self._recall.expects:
+            raws, sizes = self._sift(raws, sizes, now + self._finder.shortest_window)
         settler, lease = self._settler, now + self._finder.shortest_window
         starting = [ActiveDelivery(raw, settler, now, lease, size) for raw, size in zip(raws, sizes, strict=False)]
         if starting:
@@ -202,19 +208,21 @@ class SubscribeTrigger:
         self._turn()  # behind the first worker's start, so that what its handlers settle goes along
         self.counters.in_flight = self._window.running
 
-    def _unfiltered(
-        self, matches: Callable[[Message], bool], raws: list[Raw], sizes: list[int]
-    ) -> tuple[list[Raw], list[int]]:
-        """Acknowledge unseen what does not match the trigger's filter; what does is left."""
-        matching = []
+    def _sift(self, raws: list[Raw], sizes: list[int], lease: float) -> tuple[list[Raw], list[int]]:
+        """What must be started is left: acknowledged unseen is what is done already, and what does not match the
+        trigger's filter."""
+        left, matches = [], self._matches
         for raw, size in zip(raws, sizes, strict=False):
-            if matches(Message(raw)):
-                matching.append((raw, size))
-            else:
+            is_done = self._recall.recognise(raw, lease)
+            if is_done is None and (matches is None or matches(Message(raw))):
+                left.append((raw, size))
+                continue
+            self.counters.filtered += is_done is None
+            self.counters.recalled += is_done is not None
+            if is_done is not False:
                 self._fence.ack(raw[1])
-                self.counters.filtered += 1
-                self._freed_bytes += size
-        return [raw for raw, _ in matching], [size for _, size in matching]
+            self._freed_bytes += size
+        return [raw for raw, _ in left], [size for _, size in left]
 
     def _refuse(self, raws: list[Raw]) -> None:
         if self._refused is None:
@@ -328,14 +336,6 @@ class SubscribeTrigger:
             self.counters.in_flight = self._window.running
             if not self._progress.deliveries:
                 self._drained.ring()
-
-    def _proven(self) -> None:
-        if self._loop is not None:
-            self._loop.perform()
-
-    def _unanswered(self) -> None:
-        if self._loop is not None:
-            self._loop.unanswered()
 
     @staticmethod
     async def _pull(loop: PullLoop) -> TriggerError | TopologyError | None:

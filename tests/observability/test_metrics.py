@@ -24,6 +24,7 @@ TRIGGER_SAMPLES = {
     "left": ("eventbus_settled_total", {"settlement": "left"}),
     "retried": ("eventbus_retried_total", {}),
     "filtered": ("eventbus_filtered_total", {}),
+    "recalled": ("eventbus_recalled_total", {}),
     "abandoned": ("eventbus_abandoned_total", {}),
     "stuck": ("eventbus_stuck", {}),
     "handled": ("eventbus_handler_seconds_count", {}),

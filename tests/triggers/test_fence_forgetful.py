@@ -13,6 +13,7 @@ from eventbus_runtime.errors import BusUnavailableError
 from eventbus_runtime.message import AckToken
 from eventbus_runtime.testing.server import NatsServer
 from eventbus_runtime.triggers.fence import Fence
+from eventbus_runtime.triggers.recall import Recall
 from tests.buses.helpers import Sink
 from tests.triggers.live import Observer, connected, make_consumer, make_stream
 
@@ -39,10 +40,6 @@ def forgotten(token: bytes) -> bytes:
     return b".".join(parts)
 
 
-def nothing() -> None:
-    pass
-
-
 async def pending(bus: NatsBus) -> int:
     return int((await bus.api("CONSUMER.INFO.S.c"))["num_ack_pending"])
 
@@ -53,7 +50,7 @@ async def test_what_the_server_knows_is_proven_whatever_it_has_forgotten(
     server: NatsServer, known_by: str, forgotten_by: str
 ) -> None:
     async with delivered(server, 3) as (bus, tokens):
-        fence = Fence(bus, nothing, nothing)
+        fence = Fence(bus, Recall({}))
         for token in tokens:
             getattr(fence, known_by)(token)
             getattr(fence, forgotten_by)(forgotten(token))
@@ -69,9 +66,10 @@ async def test_what_the_server_knows_is_proven_whatever_it_has_forgotten(
 
 async def test_where_the_server_has_forgotten_all_nothing_is_said(server: NatsServer) -> None:
     async with delivered(server, 1) as (bus, (token,)):
-        fence = Fence(bus, nothing, nothing)
+        fence = Fence(bus, Recall({}))
         fence.ack(forgotten(token))
         fence.flush()
+        fence.asking()
         async with Observer(server.url) as observer:
             await fence.prove(known=1)
             await observer.flush()
@@ -82,9 +80,10 @@ async def test_where_the_server_has_forgotten_all_nothing_is_said(server: NatsSe
 
 async def test_what_was_given_and_not_yet_written_is_not_forgotten(server: NatsServer) -> None:
     async with delivered(server, 2) as (bus, (first, second)):
-        fence = Fence(bus, nothing, nothing)
+        fence = Fence(bus, Recall({}))
         fence.ack(forgotten(first))
         fence.flush()
+        fence.asking()
         fence.ack(second)
         await fence.prove(known=2)
         fence.flush()
@@ -96,7 +95,7 @@ async def test_what_was_given_and_not_yet_written_is_not_forgotten(server: NatsS
 
 async def test_what_nobody_answers_stays_unproven_and_is_told(server: NatsServer) -> None:
     async with delivered(server, 1) as (bus, (token,)):
-        fence = Fence(bus, nothing, nothing)
+        fence = Fence(bus, Recall({}))
         fence.ack(token.replace(b".S.c.", b".S.nobody."))  # the server answers in its place: 503
         fence.flush()
         with pytest.raises(BusUnavailableError, match="does not answer acks"):

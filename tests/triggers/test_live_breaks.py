@@ -111,9 +111,10 @@ async def test_a_pull_that_nobody_answers_is_looked_into(server: NatsServer) -> 
 
 
 class Declared:
-    """A `prepare` that makes the consumer, as of a declared one."""
+    """A `prepare` that makes the consumer, as of a declared one; `ack_wait` in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, ack_wait: float = 30.0) -> None:
+        self.ack_wait = ack_wait
         self.bus: NatsBus | None = None
         self.asked: list[int | None] = []
 
@@ -123,7 +124,7 @@ class Declared:
             start: dict[str, Any] = {}
             if resume_at is not None:
                 start = {"deliver_policy": "by_start_sequence", "opt_start_seq": resume_at}
-            await make_consumer(self.bus, **start)
+            await make_consumer(self.bus, ack_wait=self.ack_wait, **start)
         return None
 
 

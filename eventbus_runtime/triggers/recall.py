@@ -1,0 +1,141 @@
+"""What runs here, and what was done here lately, so that a server that delivers it anew does not have it done twice.
+
+A server that was killed, and has the consumer on itself alone, forgets the deliveries and acks of its last moments, and
+delivers those messages again as if for the first time. A consumer that is made anew goes on from the last ack floor
+that was seen, above which some are done. And after a lost connection, or behind a blocked event loop, the server
+delivers again what still runs here.
+
+Messages are told apart by stream sequence and time of storage: in a stream that was made anew a sequence comes again,
+and means another message.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from eventbus_runtime.buses.info import ConsumerInfo
+from eventbus_runtime.message import Raw
+
+if TYPE_CHECKING:
+    from eventbus_runtime.triggers.delivery import ActiveDelivery
+
+# Seconds, and bytes, of ack tokens that are remembered; a server writes down what it was told within a second.
+_KEPT, _MOST_BYTES = 10.0, 8 << 20
+# Seconds that a delivery may be on its way.
+_TRANSIT = 1.0
+
+
+class Recall:
+    """The memory of one trigger.
+
+    Args:
+        running: all unsettled deliveries, as they are now.
+    """
+
+    def __init__(self, running: Mapping[ActiveDelivery, None]) -> None:
+        self.void: set[bytes] = set()
+        """Ack tokens of running deliveries that the server has forgotten: to it, they mean nothing, or the wrong
+        thing. Nothing may be said to them."""
+        self._now_running = running
+        self._settled: deque[tuple[float, bytes]] = deque()  # joined tokens, since a million of them would take 100 MB
+        self._bytes = 0
+        self._asked: list[ActiveDelivery] = []
+        self._consumer: ConsumerInfo | None = None
+        self._running: dict[bytes, ActiveDelivery] = {}
+        self._done: dict[bytes, int] = {}  # stream sequence by identity
+
+    @property
+    def expects(self) -> bool:
+        """Whether what is known here may be delivered as if for the first time."""
+        return bool(self._done or self._running)
+
+    def keep(self, tokens: Sequence[bytes], now: float) -> None:
+        """These, one at least, were settled for good at `now`, in seconds by the event loop's clock."""
+        joined = b" ".join(tokens)
+        self._settled.append((now, joined))
+        self._bytes += len(joined)
+        while self._bytes > _MOST_BYTES or self._settled[0][0] < now - _KEPT:
+            self._bytes -= len(self._settled.popleft()[1])
+
+    def sayable(self, tokens: list[bytes]) -> list[bytes]:
+        """Those of settled deliveries that the server can be told of now; the others are told when they come again."""
+        if not self.void:
+            return tokens
+        void = self.void.intersection(tokens)
+        for token in void:
+            sequence, identity = identify(token)
+            self._done[identity] = sequence
+        self.void -= void
+        return [token for token in tokens if token not in void]
+
+    def lost(self) -> None:
+        """The consumer is gone, or is another one of its name."""
+        self.void = {delivery.token for delivery in self._now_running}
+
+    def asking(self) -> None:
+        """The server is asked about the consumer: what runs here now was delivered before its answer."""
+        self._asked = list(self._now_running)
+
+    def attached(self, consumer: ConsumerInfo) -> None:
+        """The trigger begins to pull; the server has answered this."""
+        before, self._consumer = self._consumer, consumer
+        if before is not None and before.created != consumer.created and not consumer.opt_start_seq:
+            self._settled.clear()  # somebody made it anew, to have all delivered again
+            self._bytes = 0
+            self._done.clear()
+        self.looked(consumer)
+        self._remember(consumer.ack_floor)
+        self.void = {
+            delivery.token
+            for delivery in self._asked
+            if delivery.token in self.void or delivery.message.sequence > consumer.delivered
+        }
+        self._asked.clear()
+        self._running = self._by_identity()
+
+    def looked(self, consumer: ConsumerInfo) -> None:
+        """The server says this of the consumer: what is not above its ack floor does not come again."""
+        floor = consumer.ack_floor
+        self._done = {identity: sequence for identity, sequence in self._done.items() if sequence > floor}
+        self._running = {identity: one for identity, one in self._running.items() if one in self._now_running}
+
+    def overtaken(self, now: float) -> None:
+        """Something was delivered again: maybe what runs here, if a lease is over, or nearly, since the server counts
+        from when it sent, and we from when it came."""
+        if any(delivery.lease <= now + _TRANSIT for delivery in self._now_running):
+            self._running = self._by_identity()
+
+    def lapsed(self) -> None:
+        """The event loop was blocked for so long that leases were over: what was settled since may be on its way."""
+        self._running = self._by_identity()
+        self._remember(0 if self._consumer is None else self._consumer.ack_floor)
+
+    def recognise(self, raw: Raw, lease: float) -> bool | None:
+        """Whether this delivery's message is done here. None where it is unknown, and must be started. One that runs
+        here goes on by the new token, until `lease` by the event loop's clock: it is not done."""
+        identity = identify(raw[1])[1]
+        delivery = self._running.get(identity)
+        if delivery is not None and delivery in self._now_running:
+            self.void.discard(delivery.token)  # even if a consumer that is made anew says the same
+            delivery.token, delivery.lease = raw[1], lease
+            return False
+        return True if identity in self._done else None
+
+    def _remember(self, floor: int) -> None:
+        for _, joined in self._settled:
+            for token in joined.split(b" "):
+                sequence, identity = identify(token)
+                if sequence > floor:
+                    self._done[identity] = sequence
+
+    def _by_identity(self) -> dict[bytes, ActiveDelivery]:
+        return {identify(delivery.token)[1]: delivery for delivery in self._now_running}
+
+
+def identify(token: bytes) -> tuple[int, bytes]:
+    """Stream sequence of an ack token (NATS ADR-15), and what tells its message from all others."""
+    parts = token.split(b".")
+    at = 5 if len(parts) == 9 else 7
+    return int(parts[at]), b"%b.%b" % (parts[at], parts[at + 2])

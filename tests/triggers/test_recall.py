@@ -1,0 +1,155 @@
+"""The memory itself, where a live server is not needed, or too kind."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from eventbus_runtime.buses.base import Bus
+from eventbus_runtime.buses.info import ConsumerInfo
+from eventbus_runtime.message import Message, Raw
+from eventbus_runtime.triggers.delivery import ActiveDelivery, Settler
+from eventbus_runtime.triggers.fence import Fence
+from eventbus_runtime.triggers.recall import Recall, identify
+
+LEASE = 100.0
+
+
+def token(sequence: int, *, count: int = 1, time: int = 7) -> bytes:
+    """An ack token of consumer `c` on stream `S`."""
+    return b"$JS.ACK.S.c.%d.%d.%d.%d.0" % (count, sequence, sequence, time)
+
+
+def raw(sequence: int, **more: int) -> Raw:
+    """A delivery of that message."""
+    return b"s.a", token(sequence, **more), b"", None
+
+
+def running(*sequences: int) -> dict[ActiveDelivery, None]:
+    """Deliveries that run."""
+    nobody = cast(Settler, None)
+    return {ActiveDelivery(raw(sequence), nobody, 0.0, LEASE, 0): None for sequence in sequences}
+
+
+def consumer(*, floor: int = 0, delivered: int = 1 << 40, created: str = "a", opt_start_seq: int = 0) -> ConsumerInfo:
+    """What the server says."""
+    answer: dict[str, Any] = {"stream_name": "S", "name": "c", "created": created, "config": {}}
+    answer["config"]["opt_start_seq"] = opt_start_seq
+    return ConsumerInfo.parse(answer | {"ack_floor": {"stream_seq": floor}, "delivered": {"stream_seq": delivered}})
+
+
+def attach(recall: Recall, answer: ConsumerInfo) -> None:
+    """As a trigger does."""
+    recall.asking()
+    recall.attached(answer)
+
+
+def test_what_is_done_and_above_the_floor_is_recognised_by_sequence_and_time() -> None:
+    recall = Recall({})
+    recall.keep([token(5), token(9)], 0.0)
+    assert not recall.expects
+    attach(recall, consumer(floor=5))
+    assert recall.recognise(raw(9, count=2), LEASE) is True
+    assert recall.recognise(raw(5), LEASE) is None
+    assert recall.recognise(raw(9, time=8), LEASE) is None
+    recall.looked(consumer(floor=9))
+    assert not recall.expects
+
+
+def test_a_domains_tokens_are_told_apart_by_the_same_two_parts() -> None:
+    longer = b"$JS.ACK.hub.HASH.S.c.1.42.7.1234.0.random"
+    assert identify(longer) == (42, b"42.1234")
+    assert identify(token(42, time=1234)) == (42, b"42.1234")
+
+
+def test_the_memory_is_bounded_in_time_and_in_bytes() -> None:
+    recall = Recall({})
+    recall.keep([token(1)], 0.0)
+    recall.keep([token(2)], 9.0)
+    recall.keep([token(3)], 11.0)
+    attach(recall, consumer())
+    assert [recall.recognise(raw(sequence), LEASE) for sequence in (1, 2, 3)] == [None, True, True]
+    for start in range(0, 400_000, 1000):
+        recall.keep([token(1000 + start + number) for number in range(1000)], 12.0)
+    assert recall._bytes == sum(len(joined) for _, joined in recall._settled) <= 8 << 20
+    assert len(recall._settled) > 100
+
+
+def test_what_the_server_has_not_delivered_is_void_and_told_when_it_comes() -> None:
+    now = running(1, 2, 3)
+    recall = Recall(now)
+    recall.asking()
+    late = running(4)
+    now.update(late)  # delivered after the question, so that the answer says nothing of it
+    recall.attached(consumer(delivered=2))
+    assert recall.void == {token(3)}
+    assert recall.sayable([token(2), token(3), token(4)]) == [token(2), token(4)]
+    assert recall.void == set()
+    del now[next(each for each in now if each.token == token(3))]
+    assert recall.recognise(raw(3), LEASE) is True
+
+
+def test_what_runs_goes_on_by_the_new_token_even_if_it_is_the_same_word() -> None:
+    now = running(1)
+    recall = Recall(now)
+    recall.lost()
+    attach(recall, consumer(created="b", opt_start_seq=1))
+    assert recall.void == {token(1)}
+    assert recall.recognise(raw(1), LEASE + 5) is False
+    assert recall.void == set()
+    assert next(iter(now)).lease == LEASE + 5
+
+
+@pytest.mark.parametrize(("opt_start_seq", "is_done"), [(1, True), (0, None)])
+def test_a_consumer_made_anew_is_a_replay_unless_it_goes_on(opt_start_seq: int, is_done: bool | None) -> None:
+    recall = Recall({})
+    attach(recall, consumer())
+    recall.keep([token(1)], 0.0)
+    attach(recall, consumer())
+    assert recall.recognise(raw(1), LEASE) is True
+    recall.lost()
+    attach(recall, consumer(created="b", opt_start_seq=opt_start_seq))
+    assert recall.recognise(raw(1), LEASE) is is_done
+
+
+def test_of_what_is_delivered_again_only_a_lapsed_lease_makes_it_look() -> None:
+    recall = Recall(running(1))
+    recall.overtaken(LEASE - 50)
+    assert recall.recognise(raw(1, count=2), LEASE) is None
+    recall.overtaken(LEASE)
+    assert recall.recognise(raw(1, count=2), LEASE) is False
+
+
+def test_behind_a_blocked_loop_what_was_settled_meanwhile_is_recognised() -> None:
+    recall = Recall({})
+    attach(recall, consumer(floor=1))
+    recall.keep([token(2)], 0.0)
+    recall.lapsed()
+    assert recall.recognise(raw(2, count=2), LEASE) is True
+
+
+def test_a_message_is_what_it_was() -> None:
+    """The running one keeps the message that its handler got."""
+    now = running(1)
+    recall = Recall(now)
+    attach(recall, consumer())
+    recall.recognise(raw(1, count=3), LEASE)
+    delivery = next(iter(now))
+    assert isinstance(delivery.message, Message)
+    assert (delivery.attempt, delivery.token) == (1, token(1, count=3))
+
+
+async def test_a_fence_that_forgets_leaves_it_to_the_recall() -> None:
+    """Also what was given to it, and not yet written."""
+    now = running(1, 2)
+    recall = Recall(now)
+    fence = Fence(cast(Bus, None), recall)
+    attach(recall, consumer())
+    fence.ack(token(1))
+    del now[next(iter(now))]
+    fence.forget()
+    assert recall.void == {token(2)}
+    attach(recall, consumer(created="b", opt_start_seq=1))
+    assert recall.recognise(raw(1), LEASE) is True
+    assert recall.recognise(raw(2), LEASE) is False
