@@ -178,11 +178,7 @@ class SubscribeTrigger:
         return {
             "state": str(self.state),
             "reason": self.reason,
-            "bus": self.config.bus,
-            "stream": self.config.stream,
-            "consumer": self.config.consumer,
-            "pipeline": self.config.pipeline,
-            "max_in_flight": self.config.max_in_flight,
+            **{key: getattr(self.config, key) for key in ("bus", "stream", "consumer", "pipeline", "max_in_flight")},
             "counters": asdict(self.counters),
             "stuck": list(self._settler.stuck.values())[:100],
         }
@@ -252,7 +248,11 @@ class SubscribeTrigger:
             self._settler.acked(delivery)
         else:
             self.counters.acked += 1
-        self._done(delivery)
+        # As in `_done`: spares every message a call.
+        del self._progress.deliveries[delivery]
+        self._freed_bytes += delivery.size
+        if not self._turning:
+            self._turn()
         return True
 
     def _published(self, delivery: ActiveDelivery, failure: Exception | None) -> None:
@@ -318,8 +318,7 @@ class SubscribeTrigger:
     def _done(self, delivery: ActiveDelivery) -> None:
         del self._progress.deliveries[delivery]
         self._freed_bytes += delivery.size
-        if not self._turning:  # as in `_turn`: spares a call for all but one
-            self._turn()
+        self._turn()
 
     def _turn(self) -> None:
         if not self._turning:

@@ -93,7 +93,7 @@ def test_a_message_that_is_handled_and_acknowledged(make_server: MakeServer) -> 
         pass
 
     python, c = counted(make_server, handler)
-    assert python < 6.8
+    assert python < 5.9
     assert c < 11
 
 
@@ -102,7 +102,7 @@ def test_a_message_that_is_published_on_and_acknowledged(make_server: MakeServer
         return Publish("out.a", message.payload)
 
     python, c = counted(make_server, handler)
-    assert python < 28.2
+    assert python < 27.0
     assert c < 36
 
 
