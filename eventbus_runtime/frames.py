@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from types import CodeType
+from traceback import walk_stack, walk_tb
+from types import CodeType, FrameType
 
 _MAX_CHARACTERS = 300
 _OURS = str(Path(__file__).parent) + os.sep
@@ -45,16 +47,24 @@ def innermost_user_frame(error: BaseException) -> str:
     deep in a client library is shown at the user's line that called it. Where there is none (an application that is
     itself installed), it is the innermost that is not of this package.
     """
-    innermost, users = "", ""
     trace = _only(error).__traceback__ or error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        here = f"{os.path.basename(code.co_filename)}:{trace.tb_lineno} in {code.co_name}"
+    return _users(walk_tb(trace))
+
+
+def innermost_frame(frame: FrameType) -> str:
+    """The same of code that is at work: where this frame is, or the innermost of the user's that has called it."""
+    return _users(reversed(list(walk_stack(frame))))
+
+
+def _users(outside_in: Iterable[tuple[FrameType, int]]) -> str:
+    innermost, users = "", ""
+    for frame, line in outside_in:
+        code = frame.f_code
+        here = f"{os.path.basename(code.co_filename)}:{line} in {code.co_name}"
         if not code.co_filename.startswith(_OURS):
             innermost = here
         if _is_users(code):
             users = here
-        trace = trace.tb_next
     return users or innermost
 
 

@@ -24,6 +24,7 @@ from eventbus_runtime.counters import BusCounters, TriggerCounters
 from eventbus_runtime.errors import BusError, ConfigError, EventbusError, Problem, TopologyError, TriggerError
 from eventbus_runtime.events import Fact, Listener, State, StateChanged, Warned
 from eventbus_runtime.frames import describe
+from eventbus_runtime.observability.blocking import BlockingWatch
 from eventbus_runtime.observability.logging import LogListener, get_logger
 from eventbus_runtime.pipelines.binding import bindable
 from eventbus_runtime.pipelines.pipeline import bind, bind_background
@@ -78,10 +79,8 @@ class Runtime:
         self.failure: EventbusError | None = None
         """What ended it, once something did; it is logged."""
         self._stopping = False
-        self._finished = asyncio.Event()
-        self._triggers_ended = asyncio.Event()
-        self._begun = asyncio.Event()
-        self._prepared = asyncio.Event()
+        self._finished, self._triggers_ended = asyncio.Event(), asyncio.Event()
+        self._begun, self._prepared = asyncio.Event(), asyncio.Event()
         self.http_address = ""
         """Where the HTTP endpoint listens, as `127.0.0.1:8080`; empty while it does not."""
 
@@ -150,6 +149,7 @@ class Runtime:
             name: bind_background(each, registry=registry, bus=self._only_bus(), resources=resources)
             for name, each in registry.backgrounds.items()
         }
+        stack.enter_context(BlockingWatch(self._tell))
         await stack.enter_async_context(resources)
         group = await stack.enter_async_context(anyio.create_task_group())
         self._backgrounds = group
