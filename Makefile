@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 LOCK_VENV := .venv-lock
 BENCH_VENV := .venv-bench
 SECONDS := 600
+MINUTES := 10
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 .DEFAULT_GOAL := help
-.PHONY: help install run test compatible coverage lint format bench bench-quick bench-soak lock clean
+.PHONY: help install run test compatible chaos soak coverage lint format bench bench-quick bench-soak lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,6 +24,9 @@ test: install ## Run all tests in random order; ARGS='-k drain' is handed to pyt
 
 compatible: install ## The tests of buses and triggers, with nats-py's own parser in place of ours.
 	@EVENTBUS_READER=compatible $(BIN)/pytest -n 2 --dist loadgroup tests/buses tests/triggers $(ARGS)
+
+chaos: install ## Kills, cuts, elections and full disks, with a ledger for each; some minutes.
+	@$(BIN)/pytest -m chaos tests/chaos $(ARGS)
 
 coverage: install ## The same with coverage; fails below 90 % of lines and branches.
 	@$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term $(ARGS)
