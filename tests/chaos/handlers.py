@@ -1,4 +1,8 @@
-"""What the workers of all scenarios run. A payload is the message's number, and perhaps a wish: `17 reject`."""
+"""What the workers of all scenarios run. A payload is the message's number, and perhaps a wish:
+
+`17 reject`, `17 work 1.5` (so many seconds), `17 flaky 1.5` (fails the first time), `17 publish work.b 18` (subject and
+number).
+"""
 
 from __future__ import annotations
 
@@ -28,13 +32,16 @@ async def work(message: Message, delivery: Delivery, ledger: Recorder) -> None:
     """Take a while, do as the payload wishes, and write it into the ledger."""
     began = time.monotonic()
     number, *wish = message.payload.decode().split()
-    if seconds := float(os.environ.get(WORK, "0.005")):
+    seconds = float(wish[1]) if wish[:1] in (["work"], ["flaky"]) else float(os.environ[WORK])
+    if seconds:
         await asyncio.sleep(seconds)
     match wish:
         case ["reject"]:
             raise Reject("as it was asked to")
-        case ["publish", subject]:
-            await delivery.publish(Publish(subject, number.encode()))
+        case ["flaky", _] if delivery.attempt == 1:
+            raise RuntimeError("the first time it fails")
+        case ["publish", subject, another]:
+            await delivery.publish(Publish(subject, another.encode()))
     ledger.handled(int(number), began)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import signal
 import time
@@ -30,12 +31,15 @@ IN_FLIGHT = 32
 ACK_WAIT = 2.0
 """Seconds after which the server delivers again what a lost worker held."""
 
+LOST = "bus main: backing_off"
+"""What a worker logs when its connection is gone."""
+
 _CONFIG = """
 [runtime]
 imports = ["tests.chaos.handlers"]
 shutdown_timeout = "10s"
 [buses.main]
-url = "{url}"
+url = {urls}
 {bus}
 [streams.WORK]
 subjects = ["work.>"]
@@ -116,10 +120,9 @@ class Scene:
             parts: `bus`, `stream`, `consumer`, `trigger`: more lines of these tables; `more`: more tables; `in_flight`
                 and `ack_wait`: others than usual.
         """
-        usual = {**dict.fromkeys(("bus", "stream", "consumer", "trigger", "more"), ""), "in_flight": IN_FLIGHT}
-        config = _CONFIG.format(
-            url=url or self.urls[0], **{**empty, "in_flight": IN_FLIGHT, "ack_wait": ACK_WAIT, **parts}
-        )
+        usual = dict.fromkeys(("bus", "stream", "consumer", "trigger", "more"), "")
+        numbers = {"in_flight": IN_FLIGHT, "ack_wait": ACK_WAIT}
+        config = _CONFIG.format(urls=json.dumps([url] if url else self.urls), **{**usual, **numbers, **parts})
         variables = {"PYTHONPATH": str(ROOT), LEDGER: str(self.ledger.path), WORK: str(work), **(environment or {})}
         worker = Worker(self._folder / name, config, "", **variables).start()
         self._workers.append(worker)
