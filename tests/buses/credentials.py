@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import nkeys
 
 _UNLIMITED = dict.fromkeys(("subs", "conn", "leaf", "imports", "exports", "data", "payload"), -1)
+_JETSTREAM = dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), -1)
 
 
 def new_key(prefix: int) -> Any:
@@ -32,13 +33,21 @@ class Operator:
     def __init__(self) -> None:
         self._operator = new_key(nkeys.PREFIX_BYTE_OPERATOR)
         self._account = new_key(nkeys.PREFIX_BYTE_ACCOUNT)
+        self._system = new_key(nkeys.PREFIX_BYTE_ACCOUNT)  # JetStream wants one
 
     def server_config(self) -> str:
         """What a server that trusts this operator is configured with."""
         operator = _jwt(self._operator, self._operator, {"type": "operator", "version": 2})
-        limits = {**_UNLIMITED, "wildcards": True}
-        account = _jwt(self._operator, self._account, {"type": "account", "version": 2, "limits": limits})
-        return f"operator: {operator}\nresolver: MEMORY\nresolver_preload: {{ {public(self._account)}: {account} }}\n"
+        limits = {**_UNLIMITED, **_JETSTREAM, "wildcards": True}
+        system = self._account_jwt(self._system, {**_UNLIMITED, "wildcards": True})
+        account = self._account_jwt(self._account, limits)
+        return (
+            f"operator: {operator}\nresolver: MEMORY\nsystem_account: {public(self._system)}\n"
+            f"resolver_preload: {{ {public(self._account)}: {account}, {public(self._system)}: {system} }}\n"
+        )
+
+    def _account_jwt(self, account: Any, limits: dict[str, Any]) -> str:
+        return _jwt(self._operator, account, {"type": "account", "version": 2, "limits": limits})
 
     def creds(self, path: Path, *, valid: float | None = None) -> Path:
         """Write a user's credentials file; `valid` is how many seconds its JWT lasts."""

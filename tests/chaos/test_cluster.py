@@ -102,9 +102,13 @@ async def test_a_follower_that_is_lost_and_comes_back_holds_up_nothing(scene: Sc
         stream = (await scene.bus.api("STREAM.INFO.WORK"))["cluster"]["leader"]
         leaders = {stream, await leader(scene)}
         follower = next(name for name in cluster.nodes if name not in leaders)
+        since = time.monotonic()
         with scene.ledger.disturbance("node killed", doubles=2 * IN_FLIGHT):
             await asyncio.to_thread(cluster.nodes[follower].kill)
             await scene.more(1000)
+        pause = longest_pause(scene, since)
+        scene.notes.append(f"longest pause {pause:.1f} s")
+        assert pause < 3
         await asyncio.to_thread(cluster.nodes[follower].start)
         await until_whole(scene)
         await scene.more(300)
