@@ -28,6 +28,9 @@ compatible: install ## The tests of buses and triggers, with nats-py's own parse
 chaos: install ## Kills, cuts, elections and full disks, with a ledger for each; some minutes.
 	@$(BIN)/pytest -m chaos tests/chaos $(ARGS)
 
+soak: install ## Full rate and a kill every 20 s, for MINUTES=…: does the ledger balance, does memory stay flat?
+	@$(BIN)/python -m tests.chaos.soak $(MINUTES)
+
 coverage: install ## The same with coverage; fails below 90 % of lines and branches.
 	@$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term $(ARGS)
 

@@ -122,9 +122,12 @@ class Ledger:
     """
 
     path: Path
+    _first: int = 0  # the number that `_sent` begins with
     _sent: bytearray = field(default_factory=bytearray)
+    published: int = 0
+    """How many were confirmed."""
     _disturbances: list[Disturbance] = field(default_factory=list)
-    _removed: set[int] = field(default_factory=set)
+    _removed: range = range(0)
     _read: int = 0
     _lines: int = 0
 
@@ -134,16 +137,20 @@ class Ledger:
     def next(self) -> int:
         """The number of a message that is to be published; until `confirm`, nobody knows whether it is stored."""
         self._sent.append(_UNSURE)
-        return len(self._sent) - 1
+        return self._first + len(self._sent) - 1
 
     def confirm(self, number: int) -> None:
         """The stream has confirmed it: from now on it must not get lost."""
-        self._sent[number] = _CONFIRMED
+        self.published += self._sent[number - self._first] != _CONFIRMED
+        self._sent[number - self._first] = _CONFIRMED
 
-    @property
-    def published(self) -> int:
-        """How many were confirmed."""
-        return self._sent.count(_CONFIRMED)
+    def turn_page(self) -> None:
+        """Begin anew, with other numbers; only once all is balanced, and nobody has anything left to write."""
+        self._first += len(self._sent)
+        self._sent.clear()
+        self._disturbances.clear()
+        os.truncate(self.path, 0)
+        self.published = self._read = self._lines = 0
 
     @property
     def runs(self) -> int:
@@ -172,7 +179,7 @@ class Ledger:
 
     def removed(self) -> None:
         """The stream was deleted by hand, with all that was published so far: none of it need be handled."""
-        self._removed = set(range(len(self._sent)))
+        self._removed = range(self._first + len(self._sent))
 
     def balance(self, dead: Collection[Run], left: Collection[int]) -> Balance:
         """Close the account.
@@ -187,10 +194,11 @@ class Ledger:
         counts.update(left)
         doubled = {number for number, count in counts.items() if count > 1}
         explained, unexplained = self._doubles(doubled, dead, left)
-        known = range(len(self._sent))
+        known = range(self._first, self._first + len(self._sent))
         unexplained += [f"{number} was never published" for number in counts if number not in known]
-        gone = {number for number in known if self._sent[number] == _CONFIRMED and number not in counts}
-        missing = sorted(gone - self._removed)
+        confirmed = (number for number, sent in zip(known, self._sent, strict=True) if sent == _CONFIRMED)
+        gone = [number for number in confirmed if number not in counts]
+        missing = [number for number in gone if number not in self._removed]
         unexplained += [f"{number} is missing: not handled, not dead-lettered, not in the stream" for number in missing]
         return Balance(
             published=self.published,
@@ -200,7 +208,7 @@ class Ledger:
             doubles=sum(counts[number] - 1 for number in doubled),
             explained=explained,
             missing=len(missing),
-            removed=len(gone & self._removed),
+            removed=len(gone) - len(missing),
             unexplained=unexplained,
         )
 

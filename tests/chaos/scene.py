@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -78,11 +77,12 @@ class Scene:
     """
 
     def __init__(self, folder: Path, urls: Sequence[str], say: Callable[[str], None], bus: BusConfig | None = None):
+        self.folder = folder
         self.ledger = Ledger(folder / "ledger.txt")
         self.urls = urls
         self.notes: list[str] = []
         """What else is to be printed, as a time that was measured."""
-        self._folder, self._say = folder, say
+        self._say = say
         self._workers: list[Worker] = []
         self._stack = AsyncExitStack()
         self.bus = NatsBus("driver", bus or BusConfig(), urls=urls)
@@ -124,7 +124,7 @@ class Scene:
         numbers = {"in_flight": IN_FLIGHT, "ack_wait": ACK_WAIT}
         config = _CONFIG.format(urls=json.dumps([url] if url else self.urls), **{**usual, **numbers, **parts})
         variables = {"PYTHONPATH": str(ROOT), LEDGER: str(self.ledger.path), WORK: str(work), **(environment or {})}
-        worker = Worker(self._folder / name, config, "", **variables).start()
+        worker = Worker(self.folder / name, config, "", **variables).start()
         self._workers.append(worker)
         if wait:
             await running(worker)
@@ -143,17 +143,18 @@ class Scene:
 
     async def publish(self, count: int, wish: str = "", subject: str = "work.a") -> list[int]:
         """Publish so many at once, and return when all of them are confirmed, or will not be; those that are."""
-        numbers = [self.ledger.next() for _ in range(count)]
-        confirmed = await asyncio.gather(*(self._publish(number, wish, subject) for number in numbers))
-        return [number for number, is_confirmed in zip(numbers, confirmed, strict=True) if is_confirmed]
+        numbers = await asyncio.gather(*(self.publish_one(wish, subject) for _ in range(count)))
+        return [number for number in numbers if number is not None]
 
-    async def _publish(self, number: int, wish: str, subject: str) -> bool:
+    async def publish_one(self, wish: str = "", subject: str = "work.a") -> int | None:
+        """Publish one; its number if it was confirmed."""
+        number = self.ledger.next()
         try:
             await self.bus.publish(subject, f"{number} {wish}", timeout=2.0)
         except (BusError, PublishError):
-            return False
+            return None
         self.ledger.confirm(number)
-        return True
+        return number
 
     @asynccontextmanager
     async def feed(self, rate: int = 500, wish: str = "", subject: str = "work.a") -> AsyncIterator[None]:
@@ -162,11 +163,11 @@ class Scene:
 
         async def publish() -> None:
             ticks = 50
-            under_way: set[asyncio.Task[bool]] = set()
+            under_way: set[asyncio.Task[int | None]] = set()
             while not over.is_set():
                 if self.bus.is_connected and len(under_way) < rate:
                     for _ in range(rate // ticks):
-                        under_way.add(asyncio.create_task(self._publish(self.ledger.next(), wish, subject)))
+                        under_way.add(asyncio.create_task(self.publish_one(wish, subject)))
                 await asyncio.sleep(1 / ticks)
                 under_way = {task for task in under_way if not task.done()}
             await asyncio.gather(*under_way)
@@ -205,17 +206,29 @@ class Scene:
         Raises:
             AssertionError: something is missing, or doubled without an explanation.
         """
+        await self.stop_all()
+        balance = await self.account(consumers, dead)
+        self._say("; ".join([str(balance), *self.notes]))
+        balance.check()
+        return balance
+
+    async def stop_all(self) -> None:
+        """Stop the workers that run.
+
+        Raises:
+            AssertionError: one did not end cleanly, or has logged a traceback.
+        """
         running = [worker for worker in self._workers if worker.process is not None and worker.process.poll() is None]
         codes = await asyncio.gather(*(self.stop(worker) for worker in running))
+        assert set(codes) <= {0}, f"exit codes {codes}"
+        assert not [worker.folder.name for worker in self._workers if "Traceback" in worker.errors]
+
+    async def account(self, consumers: Sequence[str] = ("work",), dead: str = "DEAD_WORK") -> Balance:
+        """What became of all that was published; see `close`, which checks it."""
         left: set[int] = set()
         for consumer in consumers:
             left |= await self._left(consumer)
-        balance = self.ledger.balance(await self._dead(dead), left)
-        self._say("; ".join([str(balance), *self.notes]))
-        balance.check()
-        assert set(codes) <= {0}, f"exit codes {codes}"
-        assert not [worker.folder.name for worker in self._workers if "Traceback" in worker.errors]
-        return balance
+        return self.ledger.balance(await self._dead(dead), left)
 
     async def _left(self, consumer: str) -> set[int]:
         """What the server would still deliver: it is asked to, and told nothing of what came of it."""
@@ -261,9 +274,3 @@ class Scene:
 async def running(worker: Worker, what: str = "trigger work", within: float = 30.0) -> None:
     """Wait until a trigger of a worker says that it runs."""
     await until(lambda: worker.has_logged(f"{what}: running"), f"{what} runs", within)
-
-
-def cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -51,6 +51,7 @@ async def test_credentials_renewed_in_time_lose_nothing_and_double_nothing(
     operator.creds(path, valid=4)
     worker = await scene.worker(work=0.02, more=auth(path))
     async with scene.feed():
+        await asyncio.sleep(2)  # so that the next ones always last 2 s longer than those in use
         for time in (1, 2, 3):
             operator.creds(path, valid=4)
             await until(lambda time=time: worker.errors.count(LOST) >= time, "they expire")  # type: ignore[misc]

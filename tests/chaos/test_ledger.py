@@ -123,6 +123,19 @@ def test_what_was_removed_with_its_stream_need_not_be_handled(ledger: Ledger) ->
     assert "removed by hand 2, missing 0" in str(balance)
 
 
+def test_on_a_new_page_nothing_of_the_old_one_may_come(ledger: Ledger) -> None:
+    handle(ledger, 0, 1, 2, 3)
+    ledger.turn_page()
+    assert (ledger.runs, ledger.published) == (0, 0)
+    later = ledger.next()
+    ledger.confirm(later)
+    refused(ledger, f"{later} is missing")
+    handle(ledger, later)
+    ledger.balance((), ()).check()
+    handle(ledger, 2)
+    refused(ledger, "2 was never published")
+
+
 def test_what_was_written_outlives_a_kill(ledger: Ledger) -> None:
     script = (
         "import pathlib, sys, time; from tests.chaos.ledger import Recorder\n"
