@@ -28,7 +28,7 @@ def summary(worker: Worker) -> dict[str, Any]:
 async def test_a_clean_stop_amid_load_and_a_successor_double_nothing(scene: Scene) -> None:
     worker = await scene.worker("0", work=0.02)
     async with scene.feed(rate=1000):
-        for number in range(1, 6):
+        for number in range(1, 5):
             await scene.more(400)
             worker.signal(signal.SIGTERM)
             successor = await scene.worker(str(number), work=0.02)
@@ -61,6 +61,7 @@ async def test_three_clean_stops_with_one_attempt_and_unstarted_deliveries_dead_
 
 
 @pytest.mark.core
+@pytest.mark.timed
 async def test_after_a_sigterm_amid_a_30_s_pull_a_successor_gets_the_next_messages_inside_1_s(scene: Scene) -> None:
     first = await scene.worker("first")
     await scene.publish(10)
