@@ -24,7 +24,7 @@ from tests.chaos.ledger import Balance, Ledger, Run
 from tests.service.worker import Worker
 
 ROOT = Path(__file__).parents[2]
-IN_FLIGHT = 32
+IN_FLIGHT = 64
 """The workers' `max_in_flight`: no break can double more than that for each of them."""
 
 ACK_WAIT = 2.0
@@ -104,7 +104,7 @@ class Scene:
         name: str = "one",
         *,
         url: str = "",
-        work: float = 0.005,
+        work: float = 0.05,
         wait: bool = True,
         environment: dict[str, str] | None = None,
         **parts: Any,

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
 async def test_a_consumer_deleted_amid_load_goes_on_where_it_was(scene: Scene) -> None:
     """It is made again from its ack floor: what was settled above that comes again, which is less than a window."""
-    await scene.worker(work=0.02)
+    await scene.worker()
     async with scene.feed():
         for _ in range(3):
             await scene.more(300)
@@ -43,7 +43,7 @@ async def in_flight(scene: Scene, count: int) -> bool:
 
 
 async def test_a_stream_deleted_amid_load_is_made_again_and_takes_what_comes(scene: Scene) -> None:
-    await scene.worker(work=0.02)
+    await scene.worker()
     for _ in range(3):
         async with scene.feed():
             await scene.more(300)
@@ -83,7 +83,7 @@ async def until_there(scene: Scene) -> None:
 
 
 async def test_a_stream_that_another_hand_makes_anew_at_once_is_used(scene: Scene) -> None:
-    await scene.worker(work=0.02)
+    await scene.worker()
     config = (await scene.bus.api("STREAM.INFO.WORK"))["config"]
     for _ in range(3):
         async with scene.feed():

@@ -35,7 +35,7 @@ async def scene(tmp_path: Path, cluster: Cluster, say: Callable[[str], None]) ->
     """A scene on all three nodes, with two workers and their load."""
     async with Scene(tmp_path, [node.url for node in cluster.nodes.values()], say) as made:
         for name in ("one", "two"):
-            await made.worker(name, work=0.02, stream=REPLICATED, ack_wait=LONG)
+            await made.worker(name, stream=REPLICATED, ack_wait=LONG)
         yield made
 
 

@@ -49,7 +49,7 @@ async def test_credentials_renewed_in_time_lose_nothing_and_double_nothing(
     """The server closes the connection when they expire; the file holds fresh ones by then."""
     path = tmp_path / "worker.creds"
     operator.creds(path, valid=4)
-    worker = await scene.worker(work=0.02, more=auth(path))
+    worker = await scene.worker(more=auth(path))
     async with scene.feed():
         await asyncio.sleep(2)  # so that the next ones always last 2 s longer than those in use
         for time in (1, 2, 3):
@@ -66,7 +66,7 @@ async def test_credentials_renewed_late_double_at_most_what_was_in_flight(
 ) -> None:
     path = tmp_path / "worker.creds"
     operator.creds(path, valid=3)
-    worker = await scene.worker(work=0.02, more=auth(path))
+    worker = await scene.worker(more=auth(path))
     async with scene.feed():
         with scene.ledger.disturbance("credentials expired", doubles=IN_FLIGHT):
             await until(lambda: "refuses the credentials" in worker.errors, "they are refused")

@@ -26,7 +26,7 @@ async def proxy(server: NatsServer) -> AsyncIterator[Proxy]:
 async def test_short_cuts_lose_nothing_and_double_nothing(scene: Scene, proxy: Proxy) -> None:
     """What was settled meanwhile is settled again before anything is pulled: the ack_wait is not over yet. Between two
     cuts the connection stands for more than 2 s, so that the next attempts come soon."""
-    worker = await scene.worker(url=proxy.url, work=0.02)
+    worker = await scene.worker(url=proxy.url)
     async with scene.feed():
         for _ in range(2):
             await scene.more(1200)
@@ -40,8 +40,8 @@ async def test_short_cuts_lose_nothing_and_double_nothing(scene: Scene, proxy: P
 
 
 async def test_cuts_that_outlast_the_ack_wait_double_at_most_what_was_in_flight(scene: Scene, proxy: Proxy) -> None:
-    await scene.worker(url=proxy.url, work=0.02)
-    await scene.worker("sibling", work=0.02)
+    await scene.worker(url=proxy.url)
+    await scene.worker("sibling")
     async with scene.feed():
         for _ in range(2):
             await scene.more(200)
@@ -56,7 +56,7 @@ async def test_cuts_that_outlast_the_ack_wait_double_at_most_what_was_in_flight(
 
 @pytest.mark.parametrize("back", [True, False], ids=["towards the worker", "towards the server"])
 async def test_half_closed_connections_lose_nothing_and_double_nothing(scene: Scene, proxy: Proxy, back: bool) -> None:
-    worker = await scene.worker(url=proxy.url, work=0.02)
+    worker = await scene.worker(url=proxy.url)
     async with scene.feed():
         for time in (1, 2, 3):
             await scene.more(200)
@@ -94,8 +94,8 @@ async def test_a_narrow_line_loses_nothing(scene: Scene, proxy: Proxy) -> None:
 
 async def test_a_worker_that_hears_nothing_of_the_server_recovers_by_itself(scene: Scene, proxy: Proxy) -> None:
     """The line is dead in one direction: only PINGs without an answer tell. Its sibling works on meanwhile."""
-    deaf = await scene.worker(url=proxy.url, work=0.02)
-    await scene.worker("sibling", work=0.02)
+    deaf = await scene.worker(url=proxy.url)
+    await scene.worker("sibling")
     async with scene.feed(rate=200):
         await scene.more(200)
         with scene.ledger.disturbance("line deaf", doubles=IN_FLIGHT):

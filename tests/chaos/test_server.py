@@ -26,7 +26,7 @@ def server(make_server: MakeServer) -> NatsServer:
 @pytest.mark.core
 async def test_a_server_killed_three_times_loses_nothing(scene: Scene, server: NatsServer) -> None:
     """Alone, it forgets the latest acks that it got; what they settled comes again."""
-    worker = await scene.worker(work=0.02)
+    worker = await scene.worker()
     async with scene.feed():
         for _ in range(3):
             await scene.more(300)
@@ -41,7 +41,7 @@ async def test_a_server_killed_three_times_loses_nothing(scene: Scene, server: N
 
 
 async def test_a_server_stopped_three_times_loses_nothing_and_doubles_nothing(scene: Scene, server: NatsServer) -> None:
-    worker = await scene.worker(work=0.02)
+    worker = await scene.worker()
     async with scene.feed():
         for _ in range(3):
             await scene.more(300)
@@ -55,7 +55,7 @@ async def test_a_server_stopped_three_times_loses_nothing_and_doubles_nothing(sc
 
 
 async def test_a_server_in_lame_duck_mode_loses_nothing_and_doubles_nothing(scene: Scene, server: NatsServer) -> None:
-    await scene.worker(work=0.02)
+    await scene.worker()
     async with scene.feed():
         for _ in range(2):
             await scene.more(300)

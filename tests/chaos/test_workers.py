@@ -21,7 +21,7 @@ async def test_a_worker_killed_three_times_loses_nothing(scene: Scene) -> None:
             await scene.more(300)
             with scene.ledger.disturbance("worker killed", doubles=IN_FLIGHT):
                 await scene.restart(one)
-        await running(one)
+                await running(one)
         await scene.more(300)
     await scene.drained()
     assert (await scene.close()).left == 0
