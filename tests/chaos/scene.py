@@ -218,9 +218,11 @@ class Scene:
         Raises:
             AssertionError: one did not end cleanly, or has logged a traceback.
         """
-        running = [worker for worker in self._workers if worker.process is not None and worker.process.poll() is None]
-        codes = await asyncio.gather(*(self.stop(worker) for worker in running))
-        assert set(codes) <= {0}, f"exit codes {codes}"
+        processes = {worker.folder.name: worker.process for worker in self._workers if worker.process is not None}
+        for process in processes.values():
+            process.terminate()
+        codes = {name: await asyncio.to_thread(process.wait, 30) for name, process in processes.items()}
+        assert set(codes.values()) == {0}, f"exit codes {codes}"
         assert not [worker.folder.name for worker in self._workers if "Traceback" in worker.errors]
 
     async def account(self, consumers: Sequence[str] = ("work",), dead: str = "DEAD_WORK") -> Balance:

@@ -89,10 +89,11 @@ class Soak:
         scene: where.
         server: the scene's server.
         say: takes lines.
+        length: of a round, in seconds.
     """
 
-    def __init__(self, scene: Scene, server: NatsServer, say: Callable[[str], None]) -> None:
-        self._scene, self._server, self._say = scene, server, say
+    def __init__(self, scene: Scene, server: NatsServer, say: Callable[[str], None], length: float = _ROUND) -> None:
+        self._scene, self._server, self._say, self._length = scene, server, say, length
         self._balances: list[Balance] = []
         self._held = False
 
@@ -104,41 +105,43 @@ class Soak:
         lasting = await self._scene.worker("survivor", environment=environment, **parts)
         victim = await self._scene.worker("victim", **parts)
         survivor = Survivor(lasting, tasks)
-        watching = asyncio.create_task(survivor.watch())
-        rounds = max(2, round(minutes * 60 / _ROUND))
-        try:
+        rounds = max(2, round(minutes * 60 / self._length))
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(survivor.watch())
             for number in range(1, rounds + 1):
                 balance = await self._round(victim if number % 2 else None)
                 self._say(f"round {number} of {rounds}: {balance}")
                 balance.check()
                 self._balances.append(balance)
                 self._scene.ledger.turn_page()
-        finally:
             watching.cancel()
-            await asyncio.wait([watching])
         await self._scene.stop_all()
-        return self._summarise(survivor.samples, rounds * _ROUND)
+        return self._summarise(survivor.samples, rounds * self._length)
 
     async def _round(self, victim: Worker | None) -> Balance:
-        ledger = self._scene.ledger
         over = asyncio.Event()
-        publishing = [asyncio.create_task(self._publish(over)) for _ in range(_PUBLISHERS)]
-        publishing.append(asyncio.create_task(self._hold(over)))
-        await asyncio.sleep(_ROUND / 2)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hold(over))
+            for _ in range(_PUBLISHERS):
+                group.create_task(self._publish(over))
+            await asyncio.sleep(self._length / 2)
+            await self._kill(victim)
+            await asyncio.sleep(self._length / 2)
+            over.set()
+        await self._scene.drained(60)
+        return await self._scene.account()
+
+    async def _kill(self, victim: Worker | None) -> None:
+        """Kill a worker, or the server, and return once there is work done again."""
         if victim is not None:
-            with ledger.disturbance("worker killed", doubles=_IN_FLIGHT):
+            with self._scene.ledger.disturbance("worker killed", doubles=_IN_FLIGHT):
                 await self._scene.restart(victim)
                 await running(victim)
         else:
-            with ledger.disturbance("server killed, which forgot", doubles=_FORGOTTEN):
+            with self._scene.ledger.disturbance("server killed, which forgot", doubles=_FORGOTTEN):
                 await asyncio.to_thread(self._server.kill)
                 await asyncio.to_thread(self._server.start)
                 await self._scene.more(1)
-        await asyncio.sleep(_ROUND / 2)
-        over.set()
-        await asyncio.gather(*publishing)
-        await self._scene.drained(60)
-        return await self._scene.account()
 
     async def _publish(self, over: asyncio.Event) -> None:
         while not over.is_set():
@@ -185,9 +188,10 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave as after Ctrl-C: with no process left behind
     try:
         return 0 if asyncio.run(soak(float(arguments[0]) if arguments else 10.0)) else 1
-    except AssertionError as error:
-        _say(str(error))
-        return 1
+    except* AssertionError as errors:
+        for error in errors.exceptions:
+            _say(str(error))
+    return 1
 
 
 if __name__ == "__main__":

@@ -13,15 +13,9 @@ import pytest
 from eventbus_runtime.testing.server import NatsServer
 from tests.chaos.proxy import Proxy
 from tests.chaos.scene import Scene, running, until
-from tests.service.worker import Worker
+from tests.triggers.live import Observer
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
-
-
-def summary(worker: Worker) -> dict[str, Any]:
-    """What a worker's trigger said of itself at its end."""
-    (line,) = (line for line in worker.log if line["event"] == "summary of trigger work")
-    return line
 
 
 @pytest.mark.core
@@ -44,15 +38,15 @@ async def test_three_clean_stops_with_one_attempt_and_unstarted_deliveries_dead_
     scene: Scene, server: NatsServer
 ) -> None:
     """A delivery that was handed back counts, though nobody has tried it. On a line this slow, some come that late."""
-    handed_back = 0
-    async with Proxy(server.port) as proxy, scene.feed(rate=200):
+    async with Proxy(server.port) as proxy, Observer(server.url) as observer, scene.feed(rate=200):
         for number in range(3):
             worker = await scene.worker(str(number), url=proxy.url, trigger="attempts = 1")
             proxy.delay = 0.4
             await scene.more(60)
             assert await scene.stop(worker) == 0
             proxy.mend()
-            handed_back += summary(worker)["handed_back"]
+        await observer.flush()
+        handed_back = sum(words == [b"-NAK"] for words in observer.settlements().values())
     await scene.worker("last", trigger="attempts = 1")
     await scene.drained()
     scene.notes.append(f"{handed_back} unstarted deliveries handed back")
