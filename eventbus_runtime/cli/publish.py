@@ -12,14 +12,12 @@ from typing import Annotated
 import typer
 
 from eventbus_runtime.buses.base import PubAck
-from eventbus_runtime.buses.embedded import read_url
 from eventbus_runtime.buses.nats import NatsBus
-from eventbus_runtime.config.connections import EMBEDDED
+from eventbus_runtime.cli.connect import connected, duration, open_bus, told_in_one_line
 from eventbus_runtime.config.loader import load_buses
 from eventbus_runtime.config.model import BusConfig
 from eventbus_runtime.config.report import did_you_mean, listed
-from eventbus_runtime.config.units import seconds
-from eventbus_runtime.errors import BusUnavailableError, ConfigError, EventbusError
+from eventbus_runtime.errors import ConfigError
 from eventbus_runtime.headers import encode
 from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.subjects import is_subject
@@ -49,27 +47,14 @@ def publish(
     Prints the stream and the message's sequence there. An embedded bus is there while eventbus-run runs the file.
     """
     stored: list[PubAck] = []
-    try:
+    with told_in_one_line():
         message = Publish(_subject(subject), _payload(body), [_header(text) for text in header or ()], message_id)
-        asyncio.run(_publish(_open(file, bus), message, count, _duration(timeout), stored))
-    except EventbusError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(error.exit_code) from None
-    finally:
-        if stored:
-            typer.echo(_summary(stored, count))
-
-
-def _open(file: Path, named: str | None) -> NatsBus:
-    """The bus of `file` that is meant, not yet connected.
-
-    Raises:
-        ConfigError: the file's buses can't be used, or which one is meant can't be told.
-        BusUnavailableError: it is embedded, and nothing runs it.
-    """
-    name, config = _choose(load_buses(file), named, file)
-    urls = (read_url(file.absolute().parent, name),) if EMBEDDED in config.url else config.url
-    return NatsBus(name, config, urls=urls)
+        opened = open_bus(file, *_choose(load_buses(file), bus, file))
+        try:
+            asyncio.run(_publish(opened, message, count, duration(timeout, "--timeout"), stored))
+        finally:
+            if stored:
+                typer.echo(_summary(stored, count))
 
 
 def _choose(buses: Mapping[str, BusConfig], named: str | None, file: Path) -> tuple[str, BusConfig]:
@@ -105,13 +90,6 @@ def _header(text: str) -> tuple[str, str]:
     return pair
 
 
-def _duration(text: str) -> float:
-    try:
-        return seconds(text)
-    except ValueError as error:
-        raise ConfigError(f"--timeout: {error}") from None
-
-
 async def _publish(bus: NatsBus, message: Publish, count: int, timeout: float, stored: list[PubAck]) -> None:
     """Publish `count` times, and note each confirmation in `stored`, so that it is known after an error too.
 
@@ -123,13 +101,7 @@ async def _publish(bus: NatsBus, message: Publish, count: int, timeout: float, s
         ack = await bus.publish(message.subject, message.payload, message.headers, id=message.id, timeout=timeout)
         stored.append(ack)
 
-    async with bus:
-        try:
-            async with asyncio.timeout(timeout):
-                await bus.wait_connected()
-        except TimeoutError:
-            why = bus.reason or "no answer"
-            raise BusUnavailableError(f"bus {bus.name!r} can't be reached within {timeout:g} s: {why}") from None
+    async with connected(bus, timeout):
         for left in range(count, 0, -_AT_ONCE):
             await asyncio.gather(*(one() for _ in range(min(left, _AT_ONCE))))
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import version
@@ -19,6 +16,7 @@ from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.model import BusConfig
 from eventbus_runtime.headers import Headers
 from eventbus_runtime.testing.server import NatsServer, free_port
+from tests.cli.command import eventbus
 
 STREAM = {"name": "ORDERS", "subjects": ["orders.>"]}
 
@@ -49,21 +47,6 @@ def file(server: NatsServer, tmp_path: Path) -> Path:
         f'[runtime]\nimports = ["no.such.module"]\n[buses.main]\nurl = "{server.url}"\n[triggers.x]\nno = 1\n'
     )
     return path
-
-
-def eventbus(
-    *arguments: str | bytes | Path, stdin: bytes = b"", environ: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    """The command, as a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "eventbus_runtime.cli.main", *arguments],
-        input=stdin,
-        env={key: value for key, value in os.environ.items() if not key.startswith(("EVENTBUS", "NATS"))}
-        | (environ or {}),
-        capture_output=True,
-        timeout=40,
-        check=False,
-    )
 
 
 async def stored(bus: NatsBus, sequence: int) -> tuple[bytes, Headers]:

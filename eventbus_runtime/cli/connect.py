@@ -1,0 +1,77 @@
+"""What every command that talks to a bus needs: to open it from the file, and to end with one line where it can't."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import typer
+
+from eventbus_runtime.buses.embedded import read_url
+from eventbus_runtime.buses.nats import NatsBus
+from eventbus_runtime.config.connections import EMBEDDED
+from eventbus_runtime.config.model import BusConfig
+from eventbus_runtime.config.units import seconds
+from eventbus_runtime.errors import BusUnavailableError, ConfigError, EventbusError
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """End the command with the text and the exit code of an error of ours."""
+    try:
+        yield
+    except EventbusError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(error.exit_code) from None
+
+
+def open_bus(file: Path, name: str, config: BusConfig) -> NatsBus:
+    """A bus of `file`, not yet connected.
+
+    Args:
+        file: the configuration.
+        name: the bus's name.
+        config: its section.
+
+    Raises:
+        ConfigError: it has no address, or one that can't be used.
+        BusUnavailableError: it is embedded, and nothing runs it.
+    """
+    urls = (read_url(file.absolute().parent, name),) if EMBEDDED in config.url else config.url
+    return NatsBus(name, config, urls=urls)
+
+
+@asynccontextmanager
+async def connected(bus: NatsBus, timeout: float) -> AsyncIterator[NatsBus]:
+    """The bus, connected, until the block ends.
+
+    Args:
+        bus: not yet entered.
+        timeout: seconds that connecting may take.
+
+    Raises:
+        BusUnavailableError: it can't be reached in time.
+        AuthenticationError: it refuses the credentials.
+    """
+    async with bus:
+        try:
+            async with asyncio.timeout(timeout):
+                await bus.wait_connected()
+        except TimeoutError:
+            why = bus.reason or "no answer"
+            raise BusUnavailableError(f"bus {bus.name!r} can't be reached within {timeout:g} s: {why}") from None
+        yield bus
+
+
+def duration(text: str, option: str) -> float:
+    """The seconds that an option says.
+
+    Raises:
+        ConfigError: it is no duration.
+    """
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from None
