@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 from eventbus_runtime.message import Message, rfc3339
 
-_OURS = frozenset(
+REPLAYED = "Eventbus-Replayed"
+"""How often a message was replayed from the dead letters. It stays with it, so that one that comes back says so."""
+
+OURS = frozenset(
     f"eventbus-{name}"
     for name in (
         "reason",
@@ -22,6 +25,8 @@ _OURS = frozenset(
         "payload-left-out",
     )
 )
+"""What a dead letter's own headers are called, in lower case: what they say is said anew by the next one."""
+
 _LONGEST_ERROR = 1000
 
 
@@ -65,15 +70,18 @@ def without_error(letter: DeadLetter) -> DeadLetter:
 
 def reference(letter: DeadLetter) -> DeadLetter:
     """The least that tells which message it was, when the original does not fit: no payload, only our headers."""
-    kept = [pair for pair in without_error(letter).headers if pair[0].casefold() in _OURS]
+    kept = [pair for pair in without_error(letter).headers if pair[0].casefold() in OURS or pair[0] == REPLAYED]
     return DeadLetter(b"", [*kept, ("Eventbus-Payload-Left-Out", str(len(letter.payload)))], f"{letter.id}.reference")
 
 
 def _originals(message: Message) -> list[tuple[str, str]]:
     pairs = []
+    was_replayed = REPLAYED in message.headers
     for name, value in message.headers.pairs():
         lower = name.casefold()
-        if lower in _OURS or not name:  # what an earlier dead letter said of this message
+        if lower in OURS or not name:  # what an earlier dead letter said of this message
+            continue
+        if was_replayed and lower == "nats-msg-id":  # the replay's; the original's is among the headers, if it had one
             continue
         kept = f"Eventbus-Original-{name[5:]}" if lower.startswith("nats-") else name
         pairs.append((re.sub(r"[\s:]", "_", kept), _line(value)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eventbus_runtime.headers import Headers, encode
 from eventbus_runtime.message import Message
-from eventbus_runtime.triggers.dead_letter import DeadLetter, build, reference, without_error
+from eventbus_runtime.triggers.dead_letter import REPLAYED, DeadLetter, build, reference, without_error
 
 TOKEN = b"$JS.ACK.ORDERS.billing.3.17.20.1700000000123456789.4"
 
@@ -93,6 +93,18 @@ def test_what_a_reference_said_is_replaced_too() -> None:
     first = reference(build(message(), "rejected", ""))
     assert "Eventbus-Payload-Left-Out" in headers(first)
     assert "Eventbus-Payload-Left-Out" not in headers(build(message(encode(first.headers)), "rejected", ""))
+
+
+def test_a_message_that_was_replayed_says_so_and_keeps_its_first_id() -> None:
+    block = encode(
+        [("Eventbus-Original-Msg-Id", "7"), (REPLAYED, "2"), ("Nats-Msg-Id", "DEAD.9.1700000000000000000.replay")]
+    )
+    letter = build(message(block), "rejected", "again")
+    assert headers(letter)[REPLAYED] == "2"
+    assert headers(letter).getall("Eventbus-Original-Msg-Id") == ["7"]
+    assert headers(reference(letter))[REPLAYED] == "2"
+    without_id = build(message(encode([(REPLAYED, "1"), ("Nats-Msg-Id", "DEAD.9.1700000000000000000.replay")])), "", "")
+    assert "Eventbus-Original-Msg-Id" not in headers(without_id)
 
 
 def test_names_and_values_that_could_not_be_sent_are_made_to_fit() -> None:
