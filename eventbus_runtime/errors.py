@@ -18,6 +18,7 @@ EventbusError
 │   ├── WrongSequenceError        somebody else has published meanwhile; not retryable
 │   └── MessageTooLargeError      more than the stream's max_msg_size; not retryable
 ├── TopologyError           a stream or consumer that can't be made as declared
+├── DeadLetterError         dead letters that can't be shown, replayed or dropped
 └── TriggerError            a trigger that can't run
 
 `retryable` says whether trying again can help; `exit_code` is what `eventbus-run` exits with when nothing catches it.
@@ -160,6 +161,10 @@ class MessageTooLargeError(PublishError):
 
 class TopologyError(EventbusError):
     """A stream or consumer can't be made as declared: which object, which field, old and new value."""
+
+
+class DeadLetterError(EventbusError):
+    """Dead letters can't be shown, replayed or dropped as asked: which ones, and why."""
 
 
 class TriggerError(EventbusError):

@@ -27,11 +27,15 @@ def describe(error: BaseException) -> str:
 
 def one_line(text: str) -> str:
     """The text on one line, shortened to 300 characters. What a terminal would obey, and not show, is escaped."""
-    shown = "".join(
-        character if character.isprintable() else ascii(character)[1:-1]
-        for character in " ".join(text[: 4 * _MAX_CHARACTERS].split())
-    )
+    shown = printable(" ".join(text[: 4 * _MAX_CHARACTERS].split()))
     return shown if len(shown) <= _MAX_CHARACTERS else shown[: _MAX_CHARACTERS - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey, and not show, escaped; line ends too."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def located(error: BaseException) -> str:

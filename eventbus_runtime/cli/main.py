@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from eventbus_runtime.cli.dead_letters import dead_letters
 from eventbus_runtime.cli.publish import publish
 
 app = typer.Typer(name="eventbus", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(publish)
+app.add_typer(dead_letters, name="dead-letters")
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,13 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from eventbus_runtime.config.model import RuntimeConfig
 from eventbus_runtime.config.objects import safe_name
-from eventbus_runtime.config.report import Report
+from eventbus_runtime.config.report import Report, did_you_mean
 from eventbus_runtime.config.tables import Table, Tables, texts, whole
 from eventbus_runtime.provisioning.dead_letters import dead_letter_stream
 from eventbus_runtime.subjects import any_covers, is_subject
+
+_NO_SUBJECT = '"{}" is no subject to publish to: no empty parts, no white space, no * or >'
+_OF_ORIGIN = ("stream", "consumer")
+
+
+class DeadLetterRoute(NamedTuple):
+    """Where the dead letters of a trigger go, and what they say of their origin.
+
+    Args:
+        trigger: its name.
+        bus: the bus's name.
+        subject: of its dead letters; empty: it has none.
+        stream, consumer: what it consumes; empty where the file alone does not tell.
+    """
+
+    trigger: str
+    bus: str
+    subject: str
+    stream: str
+    consumer: str
+
+
+def dead_letter_routes(config: RuntimeConfig) -> tuple[DeadLetterRoute, ...]:
+    """The route of each trigger of a complete configuration."""
+    return tuple(
+        DeadLetterRoute(name, trigger.bus, trigger.dead_letter or "", trigger.stream, trigger.consumer)
+        for name, trigger in config.triggers.items()
+    )
+
+
+def read_dead_letter_routes(tables: Tables, report: Report) -> tuple[DeadLetterRoute, ...]:
+    """The same, of a file without the code that it names; a mistake is reported only where it hides a route."""
+    buses, routes = tables.section("buses"), []
+    for name, trigger in tables.section("triggers").items():
+        keys, subject = ("triggers", name), trigger.get("dead_letter", "")
+        bus = trigger.get("bus") or (next(iter(buses)) if len(buses) == 1 else "")
+        if not isinstance(subject, str) or (subject and not is_subject(subject, wildcards=False)):
+            report.error((*keys, "dead_letter"), _NO_SUBJECT.format(subject))
+        elif subject and bus not in buses:
+            hint = did_you_mean(str(bus), buses) or '; add bus = "…"'
+            report.error((*keys, "bus"), f"the bus of its dead letters can't be told{hint}")
+        else:
+            stream, consumer = (trigger[key] if isinstance(trigger.get(key), str) else "" for key in _OF_ORIGIN)
+            routes.append(DeadLetterRoute(name, str(bus), subject, stream, consumer))
+    return tuple(routes)
 
 
 def fill_dead_letters(tables: Tables, report: Report) -> dict[str, str]:
@@ -25,7 +71,7 @@ def fill_dead_letters(tables: Tables, report: Report) -> dict[str, str]:
         if not isinstance(subject, str):
             continue
         if not is_subject(subject, wildcards=False):
-            report.error(keys, f'"{subject}" is no subject to publish to: no empty parts, no white space, no * or >')
+            report.error(keys, _NO_SUBJECT.format(subject))
             continue
         _check_own_filter(tables, name, trigger, subject, report)
         stream = _stream_of(tables, trigger, subject)

@@ -12,7 +12,12 @@ from pydantic import ValidationError
 
 from eventbus_runtime.config.checks import check_consumers, check_references, check_streams, check_triggers
 from eventbus_runtime.config.connections import Variables, apply_addresses, check_connections
-from eventbus_runtime.config.dead_letters import complete_dead_letters, fill_dead_letters
+from eventbus_runtime.config.dead_letters import (
+    DeadLetterRoute,
+    complete_dead_letters,
+    fill_dead_letters,
+    read_dead_letter_routes,
+)
 from eventbus_runtime.config.explain import explain
 from eventbus_runtime.config.imports import import_listeners, import_user_code
 from eventbus_runtime.config.model import BusConfig, RuntimeConfig
@@ -107,11 +112,39 @@ def load_buses(
         ConfigError: every mistake that was found in the buses, each with its place.
     """
     draft = _open(path, environ, secrets_dir, sections=("buses",))
+    _complete_buses(draft)
+    return _validate(draft.tables, draft.report).buses
+
+
+def load_dead_letters(
+    path: Path | None, *, environ: Mapping[str, str] = os.environ, secrets_dir: Path | None = None
+) -> tuple[Mapping[str, BusConfig], tuple[DeadLetterRoute, ...]]:
+    """Read the buses, and where the triggers' dead letters go; as `load_buses`, for who has not the user's code. Of a
+    trigger that only `@subscribe` declares, nothing is known then.
+
+    Args:
+        path, environ, secrets_dir: as in `load`.
+
+    Raises:
+        ConfigError: every mistake that was found in the buses, and in what tells where dead letters go.
+    """
+    sections = ("streams", "consumers", "triggers")
+    draft = _open(path, environ, secrets_dir, sections=("buses", *sections))
+    _complete_buses(draft)
+    # What is not complete without the code is no mistake here.
+    fill_triggers(draft.tables, Report(draft.name, "", {}))
+    draft.variables.apply()
+    routes = read_dead_letter_routes(draft.tables, draft.report)
+    for section in sections:
+        draft.tables.data.pop(section, None)
+    return _validate(draft.tables, draft.report).buses, routes
+
+
+def _complete_buses(draft: _Draft) -> None:
     fill_bus(draft.tables)
     draft.variables.apply()
     apply_addresses(draft.tables, draft.sources)
     check_connections(draft.tables, draft.folder, draft.report)
-    return _validate(draft.tables, draft.report).buses
 
 
 @dataclass(frozen=True)
