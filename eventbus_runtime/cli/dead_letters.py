@@ -226,7 +226,7 @@ async def _replay(looked: Scope, found: Sequence[Picked], tally: Tally, at_most:
     async with buses_of(looked) as buses:
         for picked in found:
             name = picked.place.bus
-            unfinished = Unfinished(looked.file.absolute().parent, name, picked.stream.name)
+            unfinished = Unfinished(looked.file.absolute().parent, picked.stream)
             with ExitStack() as stack:
                 if not dry_run or unfinished.path.exists():
                     try:
@@ -278,7 +278,7 @@ def _replayed(tally: Tally, dry_run: bool) -> str:
         return f"would replay {counts[Done.WOULD_REPLAY]:,} of {counted(tally.total)}"
     text = f"replayed {counts[Done.REPLAYED] + counts[Done.FINISHED]:,} of {counted(tally.total)}"
     if counts[Done.FINISHED]:
-        text += f"; {counts[Done.FINISHED]:,} had been published by an earlier replay that was killed"
+        text += f"; {counts[Done.FINISHED]:,} had been published by an earlier replay"
     if counts[Done.GONE]:
         text += f"; {counts[Done.GONE]:,} were gone"
     return text

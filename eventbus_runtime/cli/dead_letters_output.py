@@ -108,7 +108,7 @@ def show(bus: str, letter: Letter) -> None:
         ("consumer", origin.consumer),
         ("deliveries", str(letter.delivery_count or "")),
         ("failed", letter.failed_at),
-        ("replayed", f"{letter.replays} times, and came back" if letter.replays else "never"),
+        ("replayed", f"{letter.replays}x, and came back" if letter.replays else "never"),
         *(("header", f"{name}: {value}") for name, value in message.headers.pairs() if name.casefold() not in OURS),
     ]
     for name, text in lines:

@@ -14,10 +14,11 @@ from typing import Final, NamedTuple
 
 from eventbus_runtime.buses.base import Bus, PubAck
 from eventbus_runtime.dead_letters.drop import refuse_another, refuse_undeletable
+from eventbus_runtime.dead_letters.earlier import Earlier, look_back
 from eventbus_runtime.dead_letters.letter import Letter
 from eventbus_runtime.dead_letters.results import Done, Report, Result, to_the_end
 from eventbus_runtime.dead_letters.selection import Picked
-from eventbus_runtime.dead_letters.streams import AT_ONCE, Stream, delete, find, get, look, read
+from eventbus_runtime.dead_letters.streams import AT_ONCE, Stream, delete, find, get
 from eventbus_runtime.dead_letters.unfinished import Attempt, Unfinished
 from eventbus_runtime.errors import BusError, EventbusError, NoStreamError, PayloadTooLargeError, PublishError
 from eventbus_runtime.subjects import any_covers, is_subject
@@ -53,8 +54,7 @@ class Replay:
         self._bus, self._picked, self._unfinished = bus, picked, unfinished
         self._report, self._say, self._timeout, self._dry_run = report, say, timeout, dry_run
         self._origins: dict[str, Stream] = {}
-        self._found: dict[str, PubAck] = {}
-        self._unknown: dict[str, str] = {}
+        self._earlier = Earlier({}, {})
 
     async def run(self, rate: float | None = None) -> None:
         """Replay them, oldest first, some at once. Cancelled, it ends with what is under way.
@@ -116,13 +116,17 @@ class Replay:
     async def _decide(self, letter: Letter) -> Result | Stream:
         """The stream that will store its message again, or why it will not be published."""
         sequence, origin = letter.message.sequence, letter.origin
-        if letter.replay_id in self._found:
-            return self._result(sequence, Done.FINISHED, stored=self._found[letter.replay_id])
-        if letter.replay_id in self._unknown:
-            return self._result(sequence, Done.REFUSED, self._unknown[letter.replay_id])
+        if (stored := self._earlier.stored.get(letter.replay_id)) is not None:
+            return self._result(sequence, Done.FINISHED, stored=stored)
+        if (why := self._earlier.unknown.get(letter.replay_id)) is not None:
+            text = (
+                f"an earlier replay was killed, and whether it published this one can't be told: {why}. Look whether "
+                f"it was handled, then drop it; or delete {self._unfinished.path} to replay it all the same"
+            )
+            return self._result(sequence, Done.REFUSED, text)
         if letter.left_out is not None:
-            where = f"message {origin.sequence} of {origin.stream}, which the consumer {origin.consumer} keeps trying"
-            text = f"its payload of {letter.left_out} bytes was left out; the original is {where}"
+            where = f"message {origin.sequence} of {origin.stream}"
+            text = f"its payload of {letter.left_out} bytes was left out; the original is {where}, if that still has it"
             return self._result(sequence, Done.REFUSED, text)
         if not is_subject(origin.subject, wildcards=False):
             text = f"it does not say what subject it came from (Eventbus-Subject: {origin.subject!r})"
@@ -192,41 +196,12 @@ class Replay:
             raise failed
 
     async def _look_back(self) -> None:
-        """Find out what an earlier replay that was killed had published."""
-        attempts = dict(self._unfinished.attempts)
+        """Find out what an earlier replay that was killed had published; forget what is no dead letter any more."""
+        attempts = self._unfinished.attempts
         letters = await asyncio.gather(*map(self._letter, attempts))
-        by_stream: dict[str, list[Attempt]] = {}
-        gone = []
-        for (sequence, attempt), letter in zip(attempts.items(), letters, strict=True):
-            if letter is not None and letter.replay_id == attempt.id:
-                by_stream.setdefault(attempt.stream, []).append(attempt)
-            else:
-                gone.append(sequence)
-        self._unfinished.end(gone)
-        for name, of_stream in by_stream.items():
-            await self._look_for(name, of_stream)
-
-    async def _look_for(self, name: str, attempts: Sequence[Attempt]) -> None:
-        stream = await look(self._bus, name, timeout=self._timeout)
-        # While a stream remembers an id, publishing it once more tells.
-        late = {one.id: one for one in attempts if not _remembers(stream, one, self._timeout)}
-        if stream is not None and late:
-            first = min(attempt.after for attempt in late.values()) + 1
-            self._say(
-                f"an earlier replay was killed: looking in {name}, from message {first} on, whether it published "
-                f"{len(late)} messages whose dead letters are still there"
-            )
-            found = read(self._bus, name, ">", first=first, last=stream.last, timeout=self._timeout)
-            async for message in found:
-                if (known := message.headers.get("Nats-Msg-Id", "")) in late:
-                    self._found[known] = PubAck(name, message.sequence, True)
-        for attempt in late.values():
-            if attempt.id not in self._found and not _kept_all_since(stream, attempt):
-                self._unknown[attempt.id] = (
-                    f"an earlier replay was killed, and whether it published this one can't be told: {name} keeps not "
-                    f"all that it stored since. Look whether it was handled, then drop it; or delete "
-                    f"{self._unfinished.path} to replay it all the same"
-                )
+        there = {letter.replay_id for letter in letters if letter is not None}
+        self._unfinished.end([sequence for sequence, attempt in attempts.items() if attempt.id not in there])
+        self._earlier = await look_back(self._bus, attempts.values(), self._say, timeout=self._timeout)
 
     def _result(self, sequence: int, done: Done, detail: str = "", stored: PubAck | None = None) -> Result:
         return Result(self._picked.stream.name, sequence, done, detail, stored)
@@ -240,7 +215,7 @@ class _Published(NamedTuple):
 
 
 def _attempt(letter: Letter, origin: Stream) -> Attempt:
-    return Attempt(letter.replay_id, origin.name, origin.created, origin.last, origin.deleted, time.time())
+    return Attempt(letter.replay_id, origin.name, origin.created, origin.last, time.time())
 
 
 def _is_open(error: Exception) -> bool:
@@ -248,23 +223,3 @@ def _is_open(error: Exception) -> bool:
     if isinstance(error, NoStreamError | PayloadTooLargeError | ValueError):
         return False
     return not isinstance(error, PublishError) or error.err_code == 0
-
-
-def _remembers(stream: Stream | None, attempt: Attempt, timeout: float) -> bool:
-    """Whether a stream will know the id of an attempt, if it has stored it, for so many seconds yet."""
-    return (
-        stream is not None
-        and stream.created == attempt.created
-        and time.time() + timeout < attempt.at + stream.duplicate_window
-    )
-
-
-def _kept_all_since(stream: Stream | None, attempt: Attempt) -> bool:
-    """Whether all that a stream has stored since an attempt is still in it."""
-    return (
-        stream is not None
-        and stream.created == attempt.created
-        and stream.keeps_all
-        and stream.first <= attempt.after + 1
-        and stream.deleted <= attempt.deleted
-    )

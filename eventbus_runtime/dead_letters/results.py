@@ -16,7 +16,7 @@ class Done(StrEnum):
     REPLAYED = "replayed"
     """Its message is stored again, and it is gone."""
     FINISHED = "finished"
-    """An earlier replay that was killed had published its message; now it is gone, too."""
+    """An earlier replay, which was killed, had published its message; now it is gone, too."""
     WOULD_REPLAY = "would-replay"
     """A dry run: nothing speaks against it."""
     DROPPED = "dropped"

@@ -63,7 +63,7 @@ class Wanted:
         ends = [span.last for span in self.sequences]
         lasts = [end for end in ends if end is not None]
         last = max(lasts) if lasts and len(lasts) == len(ends) else stream.last
-        return max(first, stream.first, 1), min(last, stream.last)
+        return max(first, stream.first), min(last, stream.last)
 
 
 @dataclass

@@ -62,24 +62,20 @@ class Stream(NamedTuple):
         name: its name.
         created: when it was made; another one of that name has another time.
         subjects: what it stores.
-        keeps_all: nothing leaves it because a consumer has acknowledged it (`limits`).
         no_ack: it confirms nothing.
         denies_delete: no message can be deleted from it.
         duplicate_window: seconds for which it remembers ids.
         first, last: sequences.
-        deleted: how many messages between first and last are gone.
     """
 
     name: str
     created: str
     subjects: tuple[str, ...]
-    keeps_all: bool
     no_ack: bool
     denies_delete: bool
     duplicate_window: float
     first: int
     last: int
-    deleted: int
 
 
 async def find(bus: Bus, subject: str, *, timeout: float) -> Stream | None:
@@ -107,13 +103,11 @@ async def look(bus: Bus, name: str, *, timeout: float) -> Stream | None:
         name=name,
         created=answer.get("created", ""),
         subjects=tuple(config.get("subjects") or ()),
-        keeps_all=config["retention"] == "limits",
         no_ack=bool(config.get("no_ack")),
         denies_delete=bool(config.get("deny_delete") or config.get("sealed")),
         duplicate_window=config.get("duplicate_window", 0) / 10**9,
         first=state["first_seq"],
         last=state["last_seq"],
-        deleted=state.get("num_deleted", 0),
     )
 
 

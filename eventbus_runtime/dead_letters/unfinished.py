@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from eventbus_runtime.config.objects import safe_name
+from eventbus_runtime.dead_letters.streams import Stream
 from eventbus_runtime.errors import DeadLetterError
 
 if sys.platform != "win32":
@@ -25,7 +25,6 @@ class Attempt(NamedTuple):
         id: its `Nats-Msg-Id`.
         stream, created: the stream that was to store it.
         after: that stream's last sequence before; it is stored behind it, if it is.
-        deleted: how many messages were missing in that stream then.
         at: when it was tried first, in seconds since 1970 by this machine's clock.
     """
 
@@ -33,7 +32,6 @@ class Attempt(NamedTuple):
     stream: str
     created: str
     after: int
-    deleted: int
     at: float
 
 
@@ -45,14 +43,15 @@ class Unfinished:
 
     Args:
         folder: where the configuration file is.
-        bus: the bus's name.
-        stream: the stream of dead letters.
+        stream: the stream of dead letters. The file bears its birth too: configurations of several servers may lie in
+            one folder, and have streams of one name.
     """
 
-    def __init__(self, folder: Path, bus: str, stream: str) -> None:
-        self.path = folder / ".eventbus" / f"{safe_name(bus)}.{stream}.replay"
+    def __init__(self, folder: Path, stream: Stream) -> None:
+        born = "".join(filter(str.isdigit, stream.created))
+        self.path = folder / ".eventbus" / f"{stream.name}.{born}.replay"
         self.attempts: dict[int, Attempt] = {}
-        self._stream = stream
+        self._stream = stream.name
         self._file: FileIO | None = None
 
     def __enter__(self) -> Self:

@@ -18,7 +18,7 @@ from eventbus_runtime.dead_letters.letter import Place
 from eventbus_runtime.dead_letters.replay import Replay
 from eventbus_runtime.dead_letters.results import Result
 from eventbus_runtime.dead_letters.selection import Picked
-from eventbus_runtime.dead_letters.streams import find, read
+from eventbus_runtime.dead_letters.streams import AT_ONCE, find, read
 from eventbus_runtime.dead_letters.unfinished import Unfinished
 from eventbus_runtime.errors import DeadLetterError
 from eventbus_runtime.testing.server import NatsServer
@@ -36,17 +36,22 @@ authorization {{ users = [
 ORDERS = {"name": "ORDERS", "subjects": ["orders.>"]}
 
 
+class Stopped(Exception):
+    """Ends a replay at once."""
+
+
 class Replaying:
     """One `replay` process, and every message that it publishes as it goes by."""
 
     def __init__(self, process: subprocess.Popen[bytes], observer: Observer) -> None:
         self._process, self._observer = process, observer
 
-    async def signal_at(self, number: signal.Signals, published: int) -> int:
-        """Send it a signal once so many messages went by; its exit code, negative for a signal that killed it."""
+    async def signal_at(self, number: signal.Signals, published: int, delay: float = 0.0) -> int:
+        """Send it a signal so many seconds after so many messages went by; its exit code, negative for a signal that
+        killed it."""
         while len(self._observer.seen) < published and self._process.poll() is None:
             await asyncio.sleep(0)
-        await asyncio.sleep(random.uniform(0, 0.02))  # so that it also falls between the deletes
+        await asyncio.sleep(delay)
         self._process.send_signal(number)
         return await asyncio.to_thread(self._process.wait, 20)
 
@@ -54,6 +59,11 @@ class Replaying:
         """What it printed."""
         assert self._process.stdout is not None
         return self._process.stdout.read().decode()
+
+
+def _hear_interrupts() -> None:
+    """A test run in the background ignores them, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @asynccontextmanager
@@ -64,6 +74,7 @@ async def replaying(server: NatsServer, file: Path, *arguments: str) -> AsyncIte
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment(),
+            preexec_fn=_hear_interrupts,
         )
         with process:
             try:
@@ -87,16 +98,17 @@ async def test_400_of_1000_are_replayed_with_kills_in_the_middle_none_lost_none_
             chosen = [at for at in range(number + 1, number + 101) if (at in meant) == (reason == "rejected")]
             await bury(bus, chosen, reason=reason)
     assert len(await buried(bus)) == 1000
-    kills = 0
-    for gap in [random.randint(1, 120) for _ in range(4)]:
-        async with replaying(server, file, "--reason", "rejected") as replay:
-            kills += await replay.signal_at(signal.SIGKILL, gap) == -signal.SIGKILL
+    # 64 go out at once: three runs, each killed in its first or second group, leave work for the last one.
+    for published in [random.randint(1, 100) for _ in range(3)]:
+        async with replaying(server, file, "--reason", "rejected", "--rate", "400/s") as replay:
+            # At once it falls between publishes and deletes, a little later among the deletes, or behind them.
+            delay = random.choice((0, 0, 0.002, 0.005, 0.01))
+            assert await replay.signal_at(signal.SIGKILL, published, delay) == -signal.SIGKILL
     done = dead_letters(file, "replay", "--reason", "rejected")
     assert done.returncode == 0, done.stderr.decode()
     again, dead = await ledger(bus)
     told = done.stdout.decode().strip()
-    print(f"killed {kills} times; stored again: {len(again)}, still dead: {len(dead)}; last run: {told}")  # noqa: T201
-    assert kills >= 3  # the last one may have come to its end
+    print(f"stored again: {len(again)}, still dead: {len(dead)}; after three kills: {told}")  # noqa: T201 - the ledger
     assert again == meant
     assert dead == [number for number in range(1, 1001) if number not in set(meant)]
     assert not (file.parent / ".eventbus").exists()
@@ -135,6 +147,12 @@ def url_of(server: NatsServer) -> str:
     return server.url.replace("//", "//all:p@")
 
 
+def note_of(file: Path) -> Path:
+    """Where a replay notes what it has under way."""
+    (note,) = (file.parent / ".eventbus").glob("DEAD.*.replay")
+    return note
+
+
 def cut_off(some: Path) -> None:
     """A replay that publishes, and whose deletes get no answer."""
     done = dead_letters(some, "replay", "--yes", "--timeout", "400ms")
@@ -152,11 +170,9 @@ async def test_while_the_stream_remembers_ids_it_tells_what_was_published(
         cut_off(some)
         assert await ledger(bus) == ([1, 2, 3], [1, 2, 3])
         # On another machine there is no note: the id alone does it.
-        (some.parent / ".eventbus" / "main.DEAD.replay").unlink()
+        note_of(some).unlink()
         done = dead_letters(all_, "replay", "--yes")
-        assert done.stdout == (
-            b"replayed 3 of 3 dead letters; 3 had been published by an earlier replay that was killed\n"
-        )
+        assert done.stdout == (b"replayed 3 of 3 dead letters; 3 had been published by an earlier replay\n")
         assert await ledger(bus) == ([1, 2, 3], [])
 
 
@@ -171,9 +187,7 @@ async def test_when_the_ids_are_forgotten_it_looks_in_the_stream(stubborn: tuple
         await asyncio.sleep(0.2)  # the window is over; nothing tells when
         await bus.publish("orders.paid", b"5")
         done = dead_letters(all_, "replay", "--yes")
-        assert done.stdout == (
-            b"replayed 4 of 4 dead letters; 3 had been published by an earlier replay that was killed\n"
-        )
+        assert done.stdout == (b"replayed 4 of 4 dead letters; 3 had been published by an earlier replay\n")
         assert b"looking in ORDERS, from message 2 on, whether it published 3 messages" in done.stderr
         assert await ledger(bus) == ([0, 1, 2, 3, 4, 5], [])
         assert not (some.parent / ".eventbus").exists()
@@ -188,35 +202,38 @@ async def test_what_was_never_stored_is_published_then(make_server: MakeServer, 
         done = dead_letters(some, "replay", "--yes", "--timeout", "400ms")
         assert done.returncode == 1
         assert await ledger(bus) == ([], [1, 2])
-        assert (tmp_path / ".eventbus" / "main.DEAD.replay").stat().st_size > 0
+        assert note_of(some).stat().st_size > 0
         await asyncio.sleep(0.2)
         done = dead_letters(all_, "replay", "--yes")
         assert (done.returncode, done.stdout) == (0, b"replayed 2 of 2 dead letters\n")
         assert await ledger(bus) == ([1, 2], [])
 
 
-@pytest.mark.parametrize("how", ["a message is gone", "workqueue", "made anew"])
+@pytest.mark.parametrize("how", ["a message is gone", "workqueue", "made anew", "made anew at once"])
 async def test_what_nobody_can_tell_any_more_is_left_to_the_user(
     stubborn: tuple[NatsServer, Path, Path], how: str
 ) -> None:
     server, some, all_ = stubborn
-    orders = {"duplicate_window": 100_000_000, "retention": "workqueue" if how == "workqueue" else "limits"}
+    orders = {
+        "duplicate_window": 60_000_000_000 if how == "made anew at once" else 100_000_000,
+        "retention": "workqueue" if how == "workqueue" else "limits",
+    }
     async with connected(url_of(server)) as bus:
         await make_streams(bus, orders=orders)
         await bury(bus, [1, 2])
         cut_off(some)
         await asyncio.sleep(0.2)
-        if how == "made anew":
+        if how.startswith("made anew"):
             await bus.api("STREAM.DELETE.ORDERS")
             await bus.api("STREAM.CREATE.ORDERS", ORDERS | orders)
         else:
             await bus.api("STREAM.MSG.DELETE.ORDERS", {"seq": 2})
         done = dead_letters(all_, "replay", "--yes")
         assert done.returncode == 1
-        unknown = {"made anew": [1, 2]}.get(how, [2])
-        assert b"whether it published this one can't be told: ORDERS" in done.stderr
+        unknown = [1, 2] if how.startswith("made anew") else [2]
+        assert b"whether it published this one can't be told: " in done.stderr
         assert sorted(await buried(bus)) == unknown
-        note = some.parent / ".eventbus" / "main.DEAD.replay"
+        note = note_of(some)
         assert str(note).encode() in done.stderr
         # A filter that leaves them out leaves the note.
         await bury(bus, [3])
@@ -241,7 +258,9 @@ async def test_what_was_dropped_meanwhile_is_forgotten(stubborn: tuple[NatsServe
 
 async def test_two_replays_of_one_stream_do_not_run_on_one_machine(bus: NatsBus, file: Path) -> None:
     await bury(bus, [1])
-    with Unfinished(file.parent, "main", "DEAD"):
+    stream = await find(bus, "dead.orders", timeout=5)
+    assert stream is not None
+    with Unfinished(file.parent, stream):
         done = dead_letters(file, "replay", "--yes")
     assert done.returncode == 1
     assert b"another command replays the dead letters of DEAD now" in done.stderr
@@ -258,23 +277,44 @@ async def test_where_nothing_can_be_noted_it_warns_and_goes_on(bus: NatsBus, fil
     assert await ledger(bus) == ([1], [])
 
 
+async def picked_from(bus: NatsBus) -> Picked:
+    """All of `dead.orders`."""
+    stream = await find(bus, "dead.orders", timeout=5)
+    assert stream is not None
+    picked = Picked(Place("main", "dead.orders", ()), stream)
+    async for message in read(bus, "DEAD", "dead.orders", first=1, last=stream.last, timeout=5):
+        picked.add(picked.place.letter(message))
+    return picked
+
+
 async def test_a_stream_that_was_made_anew_since_it_was_read_is_left_alone(bus: NatsBus, tmp_path: Path) -> None:
     """In another stream of that name, the same sequence is another message."""
     await bury(bus, [1])
-    place, stream = Place("main", "dead.orders", ()), await find(bus, "dead.orders", timeout=5)
-    assert stream is not None
-    picked = Picked(place, stream)
-    async for message in read(bus, "DEAD", "dead.orders", first=1, last=1, timeout=5):
-        picked.add(place.letter(message))
+    picked = await picked_from(bus)
     await make_streams(bus)
     await bury(bus, [2])
     results: list[Result] = []
-    replay = Replay(
-        bus, picked, Unfinished(tmp_path, "main", "DEAD"), report=results.append, say=pytest.fail, timeout=5
-    )
+    unfinished = Unfinished(tmp_path, picked.stream)
+    replay = Replay(bus, picked, unfinished, report=results.append, say=pytest.fail, timeout=5)
     with pytest.raises(DeadLetterError, match="made anew"):
         await replay.run()
     with pytest.raises(DeadLetterError, match="made anew"):
         await drop(bus, picked, results.append, timeout=5)
     assert results == []
     assert await ledger(bus) == ([], [2])
+
+
+async def test_the_note_says_behind_which_message_to_look(bus: NatsBus, tmp_path: Path) -> None:
+    """Else a kill at the end of a long replay would have all of it read again."""
+    await bury(bus, range(1, 101))
+    picked = await picked_from(bus)
+
+    def report(result: Result) -> None:
+        if result.sequence > AT_ONCE:
+            raise Stopped
+
+    with Unfinished(tmp_path, picked.stream) as unfinished:
+        with pytest.raises(Stopped):
+            await Replay(bus, picked, unfinished, report=report, say=pytest.fail, timeout=5).run()
+        assert sorted(unfinished.attempts) == list(range(AT_ONCE + 1, 101))
+        assert {attempt.after for attempt in unfinished.attempts.values()} == {AT_ONCE}

@@ -135,14 +135,17 @@ async def test_one_is_shown_with_its_headers_and_its_payload_laid_out(bus: NatsB
         "error        Reject: no",
         "origin       message 7 of ORDERS, to orders.created",
         "deliveries   5",
-        "replayed     1 times, and came back",
+        "replayed     1x, and came back",
         "header       Type: order",
         "payload      25 bytes, JSON",
         '  "total": -1.0,',
     ):
         assert line in shown.splitlines()
-    done = dead_letters(file, "show", "2")
-    assert (done.returncode, done.stderr) == (1, b"there is no dead letter 2; looked in the streams: DEAD\n")
+    await bury(bus, [8], to="dead.other")  # of a subject that no trigger here has
+    for sequence in ("2", "3"):
+        done = dead_letters(file, "show", sequence)
+        assert done.returncode == 1
+        assert done.stderr.decode() == f"there is no dead letter {sequence}; looked in the streams: DEAD\n"
 
 
 async def test_a_sequence_that_two_streams_have_is_no_answer_before_a_trigger_is_named(
