@@ -28,7 +28,7 @@ from eventbus_runtime.cli.dead_letters_options import (
     Until,
     Yes,
     rate,
-    scope,
+    read_scope,
 )
 from eventbus_runtime.cli.dead_letters_output import Listing, Tally, counted, show
 from eventbus_runtime.cli.dead_letters_search import buses_of, letters_on, one, pick, shelves_of
@@ -58,7 +58,8 @@ def of_file(
 ) -> None:
     """Look at dead letters, replay them, or drop them.
 
-    FILE tells where they are; the handlers that it names are not needed. No stream or consumer is made or changed.
+    FILE tells where they are; the handlers that it names are not needed.
+    No stream or consumer is made or changed.
     """
     context.obj = file
 
@@ -82,7 +83,7 @@ def list_command(
     A table on a terminal, aligned lines in a pipe. With --json everything, payloads too.
     """
     with told_in_one_line():
-        looked = scope(
+        scope = read_scope(
             context.obj,
             trigger=trigger,
             reason=reason,
@@ -95,9 +96,9 @@ def list_command(
             imports=imports,
         )
         listing = Listing(as_json)
-        asyncio.run(_list(looked, listing))
+        asyncio.run(_list(scope, listing))
     if not as_json:
-        typer.echo(_found(listing.count, looked), err=True)
+        typer.echo(_found(listing.count, scope), err=True)
 
 
 @dead_letters.command("show")
@@ -111,8 +112,8 @@ def show_command(
 ) -> None:
     """Print all of one dead letter: why it is here, its headers, its payload."""
     with told_in_one_line():
-        looked = scope(context.obj, trigger=trigger, timeout=timeout, imports=imports)
-        bus, letter = asyncio.run(one(looked, sequence))
+        scope = read_scope(context.obj, trigger=trigger, timeout=timeout, imports=imports)
+        bus, letter = asyncio.run(one(scope, sequence))
         if as_json:
             typer.echo(json.dumps(letter.as_dict(bus)))
         else:
@@ -140,13 +141,15 @@ def replay_command(
 ) -> None:
     """Publish dead letters again to the subjects that they came from, and delete each once that is confirmed.
 
-    Every consumer of that subject's stream gets them, not only the trigger that failed: the others get them a second
-    time. Without any filter it asks first.
+    Every consumer of that subject's stream gets them, not only the trigger
+    that failed: the others get them a second time. Without any filter it
+    asks first.
 
-    Killed or interrupted, it loses nothing; the same command again goes on, and doubles nothing.
+    Killed or interrupted, it loses nothing. The same command again goes on,
+    and doubles nothing.
     """
     with told_in_one_line():
-        looked = scope(
+        scope = read_scope(
             context.obj,
             trigger=trigger,
             reason=reason,
@@ -159,11 +162,11 @@ def replay_command(
             imports=imports,
         )
         at_most = rate(rate_text)
-        found = _pick(looked)
-        if not (yes or dry_run or looked.wanted or limit):
+        found = _pick(scope)
+        if not (yes or dry_run or scope.wanted or limit):
             _ask(f"Replay {_named(found)}? Every consumer of their subjects gets them.")
         tally = Tally(sum(map(len, found)), "replaying", as_json=as_json)
-        _carry_out(tally, lambda: _replay(looked, found, tally, at_most, dry_run))
+        _carry_out(tally, lambda: _replay(scope, found, tally, at_most, dry_run))
         _end(tally, _replayed(tally, dry_run))
 
 
@@ -184,7 +187,7 @@ def drop_command(
 ) -> None:
     """Delete dead letters for good. Asks first."""
     with told_in_one_line():
-        looked = scope(
+        scope = read_scope(
             context.obj,
             trigger=trigger,
             reason=reason,
@@ -196,37 +199,37 @@ def drop_command(
             timeout=timeout,
             imports=imports,
         )
-        found = _pick(looked)
+        found = _pick(scope)
         if not yes:
             _ask(f"Delete {_named(found)} for good?")
         tally = Tally(sum(map(len, found)), "dropping", as_json=as_json)
-        _carry_out(tally, lambda: _drop(looked, found, tally))
+        _carry_out(tally, lambda: _drop(scope, found, tally))
         _end(tally, f"dropped {tally.counts[Done.DROPPED]:,} of {counted(tally.total)}")
 
 
-async def _list(looked: Scope, listing: Listing) -> None:
-    async with shelves_of(looked) as shelves, aclosing(letters_on(looked, shelves)) as letters:
+async def _list(scope: Scope, listing: Listing) -> None:
+    async with shelves_of(scope) as shelves, aclosing(letters_on(scope, shelves)) as letters:
         async for shelf, letter in letters:
             listing.add(shelf.place.bus, letter)
     listing.flush()
 
 
-def _pick(looked: Scope) -> list[Picked]:
+def _pick(scope: Scope) -> list[Picked]:
     """What is to be replayed or dropped, by place; ends the command where there is nothing."""
-    found = asyncio.run(pick(looked))
+    found = asyncio.run(pick(scope))
     if not found:
-        typer.echo(_found(0, looked), err=True)
+        typer.echo(_found(0, scope), err=True)
         raise typer.Exit
     for picked in found:
         refuse_undeletable(picked.stream)
     return found
 
 
-async def _replay(looked: Scope, found: Sequence[Picked], tally: Tally, at_most: float | None, dry_run: bool) -> None:
-    async with buses_of(looked) as buses:
+async def _replay(scope: Scope, found: Sequence[Picked], tally: Tally, at_most: float | None, dry_run: bool) -> None:
+    async with buses_of(scope) as buses:
         for picked in found:
             name = picked.place.bus
-            unfinished = Unfinished(looked.file.absolute().parent, picked.stream)
+            unfinished = Unfinished(scope.file.absolute().parent, picked.stream)
             with ExitStack() as stack:
                 if not dry_run or unfinished.path.exists():
                     try:
@@ -239,17 +242,17 @@ async def _replay(looked: Scope, found: Sequence[Picked], tally: Tally, at_most:
                     unfinished,
                     report=partial(tally.add, name),
                     say=tally.say,
-                    timeout=looked.timeout,
+                    timeout=scope.timeout,
                     dry_run=dry_run,
                 )
                 await replay.run(None if dry_run else at_most)
 
 
-async def _drop(looked: Scope, found: Sequence[Picked], tally: Tally) -> None:
-    async with buses_of(looked) as buses:
+async def _drop(scope: Scope, found: Sequence[Picked], tally: Tally) -> None:
+    async with buses_of(scope) as buses:
         for picked in found:
             name = picked.place.bus
-            await drop(buses[name], picked, partial(tally.add, name), timeout=looked.timeout)
+            await drop(buses[name], picked, partial(tally.add, name), timeout=scope.timeout)
 
 
 def _carry_out(tally: Tally, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -299,7 +302,7 @@ def _named(found: Sequence[Picked]) -> str:
     return listed(f"{counted(len(picked))} of {picked.stream.name}" for picked in found)
 
 
-def _found(count: int, looked: Scope) -> str:
+def _found(count: int, scope: Scope) -> str:
     if count:
         return counted(count)
-    return "no dead letter passes these filters" if looked.wanted else "no dead letters"
+    return "no dead letter passes these filters" if scope.wanted else "no dead letters"

@@ -77,7 +77,7 @@ class Scope:
     timeout: float
 
 
-def scope(
+def read_scope(
     file: Path,
     *,
     timeout: str,

@@ -25,7 +25,7 @@ class Shelf(NamedTuple):
 
 
 @asynccontextmanager
-async def buses_of(looked: Scope) -> AsyncIterator[dict[str, NatsBus]]:
+async def buses_of(scope: Scope) -> AsyncIterator[dict[str, NatsBus]]:
     """The buses of the places, connected, by name.
 
     Raises:
@@ -33,28 +33,28 @@ async def buses_of(looked: Scope) -> AsyncIterator[dict[str, NatsBus]]:
     """
     async with AsyncExitStack() as stack:
         buses = {}
-        for name in dict.fromkeys(place.bus for place in looked.places):
-            bus = open_bus(looked.file, name, looked.buses[name])
-            buses[name] = await stack.enter_async_context(connected(bus, looked.timeout))
+        for name in dict.fromkeys(place.bus for place in scope.places):
+            bus = open_bus(scope.file, name, scope.buses[name])
+            buses[name] = await stack.enter_async_context(connected(bus, scope.timeout))
         yield buses
 
 
 @asynccontextmanager
-async def shelves_of(looked: Scope) -> AsyncIterator[list[Shelf]]:
+async def shelves_of(scope: Scope) -> AsyncIterator[list[Shelf]]:
     """Where the dead letters are now. A place without a stream holds none yet, and is left out.
 
     Raises:
         ConfigError: sequences are asked for, and there are several streams.
         BusError: a bus can't be reached, or does not answer.
     """
-    async with buses_of(looked) as buses:
+    async with buses_of(scope) as buses:
         found = []
-        for place in looked.places:
-            stream = await find(buses[place.bus], place.subject, timeout=looked.timeout)
+        for place in scope.places:
+            stream = await find(buses[place.bus], place.subject, timeout=scope.timeout)
             if stream is not None:
                 found.append(Shelf(buses[place.bus], place, stream))
         names = {(shelf.place.bus, shelf.stream.name) for shelf in found}
-        if looked.wanted.sequences and len(names) > 1:
+        if scope.wanted.sequences and len(names) > 1:
             raise ConfigError(
                 "--sequence counts within one stream, and these dead letters are in "
                 f"{listed(sorted(name for _, name in names))}: choose with --trigger"
@@ -62,29 +62,29 @@ async def shelves_of(looked: Scope) -> AsyncIterator[list[Shelf]]:
         yield found
 
 
-async def letters_on(looked: Scope, shelves: Sequence[Shelf]) -> AsyncGenerator[tuple[Shelf, Letter]]:
+async def letters_on(scope: Scope, shelves: Sequence[Shelf]) -> AsyncGenerator[tuple[Shelf, Letter]]:
     """What is meant, place by place, oldest first. Not what is stored after we began: a replay could go on for ever.
 
     Raises:
         BusError: no answer.
     """
-    left = looked.limit
+    left = scope.limit
     for shelf in shelves:
-        first, last = looked.wanted.within(shelf.stream)
+        first, last = scope.wanted.within(shelf.stream)
         messages = read(
-            shelf.bus, shelf.stream.name, shelf.place.subject, first=first, last=last, timeout=looked.timeout
+            shelf.bus, shelf.stream.name, shelf.place.subject, first=first, last=last, timeout=scope.timeout
         )
         async with aclosing(messages):
             async for message in messages:
                 letter = shelf.place.letter(message)
-                if looked.wanted.matches(letter):
+                if scope.wanted.matches(letter):
                     yield shelf, letter
                     left = left and left - 1
                     if left == 0:
                         return
 
 
-async def one(looked: Scope, sequence: int) -> tuple[str, Letter]:
+async def one(scope: Scope, sequence: int) -> tuple[str, Letter]:
     """The dead letter of a sequence, and its bus's name.
 
     Raises:
@@ -93,9 +93,9 @@ async def one(looked: Scope, sequence: int) -> tuple[str, Letter]:
         BusError: no answer.
     """
     found = []
-    async with shelves_of(looked) as shelves:
+    async with shelves_of(scope) as shelves:
         for shelf in shelves:
-            message = await get(shelf.bus, shelf.stream.name, sequence, timeout=looked.timeout)
+            message = await get(shelf.bus, shelf.stream.name, sequence, timeout=scope.timeout)
             if message is not None and message.subject == shelf.place.subject:
                 found.append((shelf.place.bus, shelf.place.letter(message)))
     if len(found) > 1:
@@ -107,14 +107,14 @@ async def one(looked: Scope, sequence: int) -> tuple[str, Letter]:
     return found[0]
 
 
-async def pick(looked: Scope) -> list[Picked]:
+async def pick(scope: Scope) -> list[Picked]:
     """What is meant, by place.
 
     Raises:
         BusError: no answer.
     """
     by_place: dict[Place, Picked] = {}
-    async with shelves_of(looked) as shelves, aclosing(letters_on(looked, shelves)) as letters:
+    async with shelves_of(scope) as shelves, aclosing(letters_on(scope, shelves)) as letters:
         async for shelf, letter in letters:
             by_place.setdefault(shelf.place, Picked(shelf.place, shelf.stream)).add(letter)
     return list(by_place.values())

@@ -68,7 +68,7 @@ async def _look_in(
             earlier.stored[known] = PubAck(name, message.sequence, True)
     if count <= stream.last - first:
         text = f"some of what {name} has stored since is gone from it"
-        earlier.unknown.update((known, text) for known in late if known not in earlier.stored)
+        earlier.unknown.update(dict.fromkeys(late.keys() - earlier.stored.keys(), text))
 
 
 def _remembers(stream: Stream, attempt: Attempt, timeout: float) -> bool:

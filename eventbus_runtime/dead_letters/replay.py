@@ -63,9 +63,9 @@ class Replay:
             rate: most messages a second; None: as fast as they go.
 
         Raises:
-            DeadLetterError: nothing can be deleted from their stream, or it was made anew meanwhile.
-            EventbusError: no answer, or no confirmation, so that going on makes no sense.
-            OSError: the file that notes what is unfinished can't be written.
+            DeadLetterError: nothing can be deleted from their stream, it was made anew meanwhile, or what is
+                unfinished can't be noted.
+            BusError, PublishError: no answer, or no confirmation, so that going on makes no sense.
         """
         refuse_undeletable(self._picked.stream)
         await refuse_another(self._bus, self._picked.stream, timeout=self._timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -114,7 +115,7 @@ class Unfinished:
     def _write(self) -> None:
         if self._file is None:
             return
-        line = json.dumps(self.attempts).encode() + b"\n"
+        line = b"\n%b\n" % json.dumps(self.attempts).encode()  # never behind what a kill cut short
         try:
             is_written = self._file.write(line) == len(line)
         except OSError:
@@ -126,3 +127,5 @@ class Unfinished:
 def _lock(file: FileIO) -> None:
     if sys.platform != "win32":
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(file.fileno()).st_nlink:  # who had it removed it after we had opened it
+            raise OSError

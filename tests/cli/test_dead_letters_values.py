@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from eventbus_runtime.dead_letters.letter import Letter, Place
 from eventbus_runtime.dead_letters.selection import Picked, Span, Wanted
 from eventbus_runtime.dead_letters.streams import StoredMessage, Stream
+from eventbus_runtime.dead_letters.unfinished import Attempt, Unfinished
 from eventbus_runtime.headers import Headers
 
 STREAM = Stream("DEAD", "2026-01-31T10:00:00Z", ("dead.>",), False, False, 120.0, 5, 90)
@@ -65,3 +68,26 @@ def test_they_are_taken_in_chunks_by_number_and_by_size() -> None:
     assert [len(chunk) for chunk in picked.chunks()] == [2, 4]
     assert [len(chunk) for chunk in picked.chunks(3)] == [2, 3, 1]
     assert len(picked) == 6
+
+
+def test_a_note_outlives_a_kill_and_its_first_words_stay(tmp_path: Path) -> None:
+    first, later = Attempt("a", "ORDERS", "then", 7, 1.0), Attempt("a", "ORDERS", "then", 9, 2.0)
+    other = Attempt("b", "ORDERS", "then", 9, 2.0)
+    with Unfinished(tmp_path, STREAM) as noted:
+        noted.begin({1: first})
+        noted.begin({1: later, 2: other})
+        killed = noted.path.read_bytes()
+    noted.path.write_bytes(killed + b'{"3": ["c", "OR')  # cut short: its publishes never were
+    with Unfinished(tmp_path, STREAM) as noted:
+        assert noted.attempts == {1: first, 2: other}
+        noted.end([1])
+    with Unfinished(tmp_path, STREAM) as noted:
+        assert noted.attempts == {2: other}
+        noted.end([2])
+        assert noted.path.read_bytes() == b""
+    assert not noted.path.parent.exists()
+
+
+def test_a_stream_made_anew_has_notes_of_its_own(tmp_path: Path) -> None:
+    another = Unfinished(tmp_path, STREAM._replace(created="2026-02-01T10:00:00Z"))
+    assert another.path != Unfinished(tmp_path, STREAM).path
