@@ -39,7 +39,7 @@ class DeliveryFailed(NamedTuple):
         message: the message.
         attempt: which delivery of this message it was, from 1.
         reason: short and stable: `error`, `timeout`, `undecodable`, `retry`, `rejected`, `exhausted`, `cancelled`,
-            `dead_letter_unconfirmed`.
+            `killed-worker` (it ran alone in a process of its own, and that died), `dead_letter_unconfirmed`.
         text: one line for people, with the innermost user frame where there is one.
         settlement: `nak`, `term`, `dead_letter`, `left` (no word to the server), or `settled` (by hand, before).
         delay: seconds until the redelivery, when settled by `nak`.

@@ -83,6 +83,11 @@ class Message:
         return cls((subject.encode(), token.encode(), body, encode(pairs) or None))
 
     @property
+    def raw(self) -> Raw:
+        """As it came off the wire."""
+        return self._raw
+
+    @property
     def subject(self) -> str:
         """The subject that it was published to."""
         return self._raw[0].decode("utf-8", "surrogateescape")

@@ -24,6 +24,7 @@ from eventbus_runtime.counters import BusCounters, TriggerCounters
 from eventbus_runtime.errors import BusError, ConfigError, EventbusError, Problem, TopologyError, TriggerError
 from eventbus_runtime.events import Fact, Listener, State, StateChanged, Warned
 from eventbus_runtime.frames import describe
+from eventbus_runtime.launch import launch
 from eventbus_runtime.observability.blocking import BlockingWatch
 from eventbus_runtime.observability.logging import LogListener, get_logger
 from eventbus_runtime.pipelines.binding import bindable
@@ -66,8 +67,7 @@ class Runtime:
         connections: Mapping[str, Client] | None = None,
         listeners: Sequence[Listener] | None = None,
     ) -> None:
-        self.config = loaded.config
-        self._loaded = loaded
+        self.config, self._loaded = loaded.config, loaded
         self._connections = dict(connections or {})
         self._listeners = [*(listeners if listeners is not None else [LogListener()]), *loaded.listeners]
         self._triggers: dict[str, SubscribeTrigger] = {}
@@ -144,6 +144,7 @@ class Runtime:
                     tell=self._tell,
                     prepare=_preparing(topology, name),
                     shutdown_timeout=self.config.runtime.shutdown_timeout,
+                    launch=launch(self._loaded, name, bus),
                 )
         backgrounds = {
             name: bind_background(each, registry=registry, bus=self._only_bus(), resources=resources)
@@ -169,8 +170,7 @@ class Runtime:
             return NatsBus.adopt(name, self._connections[name], config=config, tell=self._tell)
         urls: Sequence[str] = config.url
         if EMBEDDED in urls:
-            folder = self._loaded.path.absolute().parent
-            server = await stack.enter_async_context(EmbeddedServer(name, config, folder))
+            server = await stack.enter_async_context(EmbeddedServer(name, config, self._loaded.path.absolute().parent))
             self._servers.append(server)
             urls = [server.url]
         return NatsBus(name, config, urls=urls, tell=self._tell)

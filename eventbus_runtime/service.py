@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from eventbus_runtime.config.loader import Loaded
 from eventbus_runtime.errors import EventbusError
@@ -16,6 +16,7 @@ from eventbus_runtime.runtime import Runtime
 from eventbus_runtime.signals import on_stop_signals
 
 CANCELLED = 3
+Result = TypeVar("Result")
 _LAST_GRACE = 8.0
 
 
@@ -32,13 +33,14 @@ def serve(loaded: Loaded, *, stop_when_idle: float | None = None) -> int:
     """
     section = loaded.config.runtime
     configure(section.log_level, section.log_format)
-    code = _run(lambda: _serve(loaded, stop_when_idle))
+    code = run(lambda: _serve(loaded, stop_when_idle))
     if any(thread is not threading.current_thread() and not thread.daemon for thread in threading.enumerate()):
         _leave(code)
     return code
 
 
-def _run(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+def run(main: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Run an event loop, the fast one where there is one, until `main` is done; its result."""
     try:
         import uvloop
     except ImportError:  # Windows

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -46,6 +47,8 @@ class Loaded:
         dead_letter_streams: by trigger, the streams that were filled in for dead letters. One is needed only if no
             stream at the server stores the subject already.
         listeners: the objects that `runtime.listeners` names.
+        arguments: those of `load`, as JSON holds them, so that another process can load the same; None: it was made in
+            another way.
     """
 
     config: RuntimeConfig
@@ -55,6 +58,7 @@ class Loaded:
     warnings: tuple[Problem, ...] = ()
     dead_letter_streams: Mapping[str, str] = field(default_factory=dict)
     listeners: tuple[Listener, ...] = ()
+    arguments: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 def load(
@@ -96,6 +100,13 @@ def load(
         warnings=report.warnings,
         dead_letter_streams=MappingProxyType(dead_letter_streams),
         listeners=listeners,
+        arguments={
+            "path": path and str(path.absolute()),
+            "overrides": list(overrides),
+            "environ": dict(environ),
+            "secrets_dir": secrets_dir and str(secrets_dir.absolute()),
+            "only": list(only),
+        },
     )
 
 

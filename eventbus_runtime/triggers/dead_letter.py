@@ -46,7 +46,7 @@ def build(message: Message, reason: str, error: str) -> DeadLetter:
 
     Args:
         message: what could not be handled.
-        reason: why, in one word: `rejected`, `undecodable`, `exhausted`.
+        reason: why, in one word: `rejected`, `undecodable`, `exhausted`, `killed-worker`.
         error: the error's text; cut, and put on one line.
     """
     headers = [

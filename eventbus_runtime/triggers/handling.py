@@ -25,6 +25,14 @@ class Unpublished(Exception):
         self.__cause__ = cause
 
 
+class HandledElsewhere(Exception):
+    """How a handler ended that another process ran, where that was not well."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
 def outcome_of(
     delivery: ActiveDelivery, result: Any, error: BaseException | None, outgoing: Callable[[Any], Sequence[Publish]]
 ) -> Outcome:
@@ -43,14 +51,14 @@ def outcome_of(
         try:
             outcome: Outcome = Success(outgoing(result))
         except Exception as wrong:  # noqa: BLE001 - Retry and Reject may be returned, too; anything else is no result
-            outcome = _failure(wrong)
+            outcome = failure_of(wrong)
     elif isinstance(error, asyncio.CancelledError):
         if not delivery.cancelled and _trigger_is_cancelled():
             raise error
         # Else ours, or something inside the handler was cancelled, and the handler let it through.
         outcome = Failure("error", "CancelledError: what the handler awaited was cancelled", error=error)
     else:
-        outcome = _failure(error)
+        outcome = failure_of(error)
     interrupted = delivery.overdue or delivery.cancelled
     # One that was interrupted and returns all the same may have left its work half done: that is no success.
     if interrupted and (isinstance(outcome, Success) or outcome.reason == "error"):
@@ -60,7 +68,8 @@ def outcome_of(
     return outcome
 
 
-def _failure(error: BaseException) -> Failure:
+def failure_of(error: BaseException) -> Failure:
+    """The outcome of a handler that raised this."""
     match error:
         case Retry():
             return Failure("retry", error.reason or "the handler wants it again", error.delay)
@@ -68,6 +77,8 @@ def _failure(error: BaseException) -> Failure:
             return Failure("rejected", error.reason or "the handler rejects it")
         case DecodeError():
             return Failure("undecodable", str(error), error=error)
+        case HandledElsewhere():
+            return error.failure
         case Unpublished():
             return Failure("error", str(error), error=error.__cause__)
         case _:

@@ -8,6 +8,9 @@ from typing import NamedTuple, TypeAlias
 
 from eventbus_runtime.pipelines.outcome import Publish
 
+KILLED = "killed-worker"
+"""The reason where a handler, run alone, took its process along."""
+
 
 class Success(NamedTuple):
     """The handler returned; this is what it wants published before the ack."""
@@ -20,9 +23,9 @@ class Failure:
     """Anything else.
 
     Args:
-        reason: `error`, `timeout`, `undecodable`, `retry`, `rejected` or `cancelled`.
+        reason: `error`, `timeout`, `undecodable`, `retry`, `rejected`, `cancelled` or `killed-worker`.
         text: for people.
-        delay: what a Retry asked for, in seconds.
+        delay: what a Retry asked for, in seconds; of one that is `cancelled`, until it comes again.
         error: the exception, where there is one.
     """
 
@@ -102,7 +105,7 @@ def decide(outcome: Outcome, attempt: int, policy: Policy, share: Callable[[], f
     if isinstance(outcome, Success):
         return Ack()
     if outcome.reason == "cancelled":
-        return Nak(0.0)
+        return Nak(outcome.delay or 0.0)
     if outcome.reason == "rejected":
         return (
             DeadLetter("rejected", _again(outcome, attempt, policy, share)) if policy.dead_letter else Term("rejected")
@@ -111,10 +114,11 @@ def decide(outcome: Outcome, attempt: int, policy: Policy, share: Callable[[], f
     if outcome.reason == "undecodable" and policy.dead_letter:
         return DeadLetter("undecodable", again)
     if policy.attempts is not None and attempt >= policy.attempts:
+        reason = KILLED if outcome.reason == KILLED else "exhausted"
         if policy.dead_letter:
-            return DeadLetter("exhausted", again)
+            return DeadLetter(reason, again)
         if policy.terminate:
-            return Term("exhausted")
+            return Term(reason)
     return again
 
 

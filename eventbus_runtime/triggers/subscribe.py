@@ -23,6 +23,7 @@ from eventbus_runtime.message import AckToken, Message, Raw
 from eventbus_runtime.pipelines.base import Pipeline
 from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.triggers.backoff import Alarm
+from eventbus_runtime.triggers.child import Launch
 from eventbus_runtime.triggers.consumer import ConsumerFinder, Prepare
 from eventbus_runtime.triggers.delivery import NAK, ActiveDelivery, Settler
 from eventbus_runtime.triggers.fence import Fence
@@ -34,11 +35,10 @@ from eventbus_runtime.triggers.pull import Limits, PullWindow
 from eventbus_runtime.triggers.pull_bytes import ByteWindow
 from eventbus_runtime.triggers.recall import Recall
 from eventbus_runtime.triggers.settlement import Failure, Outcome, Success
+from eventbus_runtime.triggers.suspects import Suspects
 from eventbus_runtime.triggers.workers import WorkerPool
 
-_CANCEL_TAKES = 2.0
-_CLOSE_TAKES = 3.0
-_FLUSH_TAKES = 2.0
+_CANCEL_TAKES, _CLOSE_TAKES, _FLUSH_TAKES = 2.0, 3.0, 2.0
 
 
 class SubscribeTrigger:
@@ -53,6 +53,7 @@ class SubscribeTrigger:
         prepare: see `Prepare`.
         shutdown_timeout: seconds that running handlers get when it ends by itself.
         limits: how pull requests look.
+        launch: see `Suspects`.
     """
 
     def __init__(
@@ -66,17 +67,16 @@ class SubscribeTrigger:
         prepare: Prepare,
         shutdown_timeout: float = 30.0,
         limits: Limits | None = None,
+        launch: Launch | str = "no other process knows it",
     ) -> None:
         self.name, self.config = name, config
         self.state, self.reason = State.STARTING, ""
         self.counters = TriggerCounters()
         self.cancelled = 0
         """Deliveries that had to be cancelled, or left in a thread, at the stop."""
-        self._bus, self._pipeline, self._tell = bus, pipeline, tell
-        self._shutdown_timeout = shutdown_timeout
-        self._limits = limits or Limits()
-        self._matches = compile_filter(config.filter)
-        self._call_soon = asyncio.get_running_loop().call_soon
+        self._bus, self._pipeline, self._tell, self._shutdown_timeout = bus, pipeline, tell, shutdown_timeout
+        self._limits, self._launch = limits or Limits(), launch
+        self._matches, self._call_soon = compile_filter(config.filter), asyncio.get_running_loop().call_soon
         self._progress = Progress(config.timeout, self._beat, self._overdue, lambda: self._recall.lapsed())
         self._recall = Recall(self._progress.deliveries)
         self._fence = Fence(bus, self._recall)
@@ -114,12 +114,14 @@ class SubscribeTrigger:
             set_state=self.set_state,
             warn=self._warn,
         )
-        self._refused = None
         unlisten = self._bus.listen(loop)
         failure: TriggerError | TopologyError | None = None
         try:
             async with anyio.create_task_group() as work:
-                self._pool = self._workers(work)
+                self._pool = pool = self._workers(work)
+                self._suspects = Suspects(
+                    config, self._launch, pool, self._progress, self._settler, self.counters, self._finish, self._warn
+                )
                 try:
                     failure = await self._pull(loop)
                     await self._drain(loop)
@@ -200,7 +202,7 @@ class SubscribeTrigger:
         starting = [ActiveDelivery(raw, settler, now, lease, size) for raw, size in zip(raws, sizes, strict=False)]
         if starting:
             self._progress.start(starting)
-            self._pool.submit(starting)
+            self._suspects.submit(starting)
         self._turn()  # behind the first worker's start, so that what its handlers settle goes along
         self.counters.in_flight = self._window.running
 
@@ -307,7 +309,7 @@ class SubscribeTrigger:
         self._settler.progress(alive)
 
     def _overdue(self, delivery: ActiveDelivery) -> None:
-        if self._pipeline.blocking:
+        if self._pipeline.blocking and delivery is not self._suspects.trying:
             self._warn(
                 f"handler {self._pipeline.name} runs in a thread and is over its timeout of {self.config.timeout:g} s "
                 f"(sequence {delivery.message.sequence}); a thread can't be cancelled, so it is kept until it returns"
@@ -351,16 +353,13 @@ class SubscribeTrigger:
         late is handed back in sequence order; what runs gets its time, and is then cancelled and handed back."""
         now = asyncio.get_running_loop().time
         by_itself = now() + self._shutdown_timeout
-
-        def end() -> float:
-            return by_itself if self._stop_at is None else self._stop_at
-
         self._refused = []
         await loop.close()
         self._hand_back()
+        await self._suspects.hand_back()
         self._pool.close()
-        while (self._progress.deliveries or self._pool.workers) and now() < end():
-            await self._drained.wait(end())
+        while (self._progress.deliveries or self._pool.workers) and now() < (self._stop_at or by_itself):
+            await self._drained.wait(self._stop_at or by_itself)
         for delivery in list(self._progress.deliveries):
             self.cancelled += 1
             await self._end(delivery)
@@ -384,11 +383,12 @@ class SubscribeTrigger:
 
     async def _end(self, delivery: ActiveDelivery) -> None:
         """The time is over for this one."""
+        in_thread = self._pipeline.blocking and delivery is not self._suspects.trying
         if delivery.waiting and delivery.claim():
             await self._settler.settle(delivery, Failure("cancelled", "stopped before it was settled by hand"))
         elif delivery.is_publishing and delivery.claim():
             await self._settler.settle(delivery, Failure("cancelled", "stopped before its publish was confirmed"))
-        elif self._pipeline.blocking and delivery.in_handler and delivery.claim():
+        elif in_thread and delivery.in_handler and delivery.claim():
             # Its thread goes on until the process ends: a nak would start a second copy beside it.
             self._settler.leave(delivery, Failure("cancelled", "still in its thread at the end"))
             delivery.cancel("stop")

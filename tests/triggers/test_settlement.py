@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.triggers.settlement import (
+    KILLED,
     Ack,
     DeadLetter,
     Failure,
@@ -31,6 +32,8 @@ OUTCOMES: dict[str, Outcome] = {
     "rejected": Failure("rejected"),
     "undecodable": Failure("undecodable"),
     "cancelled": Failure("cancelled"),
+    "put off": Failure("cancelled", delay=7.0),
+    "killed": Failure(KILLED),
 }
 POLICIES = {
     "endless": Policy((1.0, 5.0)),
@@ -88,6 +91,14 @@ TABLE: dict[tuple[str, str], list[Settlement]] = {
     ("cancelled", "dead letter"): [NOW] * 5,
     ("cancelled", "dead letter, no limit"): [NOW] * 5,
     ("cancelled", "terminate"): [NOW] * 5,
+    ("put off", "endless"): [ASKED] * 5,
+    ("put off", "dead letter"): [ASKED] * 5,
+    ("put off", "dead letter, no limit"): [ASKED] * 5,
+    ("put off", "terminate"): [ASKED] * 5,
+    ("killed", "endless"): [SOON, LATER, STUCK, STUCK, STUCK],
+    ("killed", "dead letter"): [SOON, LATER, LATER, dead(KILLED, LATER), dead(KILLED, LATER)],
+    ("killed", "dead letter, no limit"): SCHEDULE,
+    ("killed", "terminate"): [SOON, LATER, LATER, Term(KILLED), Term(KILLED)],
 }
 
 
@@ -106,7 +117,7 @@ def test_every_pair_of_outcome_and_policy_at_every_attempt(outcome: str, policy:
     assert decide(OUTCOMES[outcome], ATTEMPTS[attempt], POLICIES[policy], no_jitter) == wanted
 
 
-REASONS = ["error", "timeout", "undecodable", "retry", "rejected", "cancelled"]
+REASONS = ["error", "timeout", "undecodable", "retry", "rejected", "cancelled", KILLED]
 failures = st.builds(
     Failure, st.sampled_from(REASONS) | st.text(), st.text(), st.none() | st.floats(0, 1e6), st.just(ValueError("no"))
 )
@@ -146,8 +157,9 @@ def test_only_what_is_rejected_undecodable_or_exhausted_is_dead_lettered_or_drop
     exhausted = policy.attempts is not None and attempt >= policy.attempts and failure.reason != "cancelled"
     if isinstance(settlement, DeadLetter):
         assert policy.dead_letter
-        assert settlement.reason == (failure.reason if failure.reason in ("rejected", "undecodable") else "exhausted")
-        assert exhausted or settlement.reason != "exhausted"
+        own = failure.reason in ("rejected", "undecodable", KILLED)
+        assert settlement.reason == (failure.reason if own else "exhausted")
+        assert exhausted or settlement.reason in ("rejected", "undecodable")
     elif isinstance(settlement, Term):
         assert not policy.dead_letter
         assert failure.reason == "rejected" or (policy.terminate and exhausted)

@@ -50,6 +50,8 @@ class NatsBus:
     """
 
     def __init__(self, name: str, config: BusConfig, *, urls: Sequence[str], tell: Tell = _silent) -> None:
+        self.urls = tuple(urls)
+        """Its addresses, as given; none where somebody else owns the connection."""
         self._places = endpoints(name, urls)
         self._prepare(name, config, None, tell)
 
@@ -65,7 +67,7 @@ class NatsBus:
             tell: gets the facts.
         """
         bus = cls.__new__(cls)
-        bus._places = []
+        bus.urls, bus._places = (), []
         bus._prepare(name, config or BusConfig(), client, tell)
         return bus
 
