@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,18 @@ async def scene(tmp_path: Path, server: NatsServer, say: Callable[[str], None]) 
     """A scene on one server."""
     async with Scene(tmp_path, [server.url], say) as made:
         yield made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the workers have logged."""
+    report = yield
+    scene = getattr(item, "funcargs", {}).get("scene")
+    if report.failed and call.when == "call" and isinstance(scene, Scene):
+        report.sections += [(f"log of worker {worker.folder.name}", worker.errors) for worker in scene.workers]
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

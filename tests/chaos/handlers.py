@@ -42,7 +42,7 @@ async def work(message: Message, delivery: Delivery, ledger: Recorder) -> None:
             raise RuntimeError("the first time it fails")
         case ["publish", subject, another]:
             await delivery.publish(Publish(subject, another.encode()))
-    ledger.handled(int(number), began)
+    ledger.handled(int(number), began, delivery.attempt)
 
 
 @background

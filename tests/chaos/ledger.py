@@ -30,12 +30,14 @@ class Run(NamedTuple):
         began: when its handler began.
         ended: when it was handled.
         worker: process id of the worker.
+        attempt: which delivery of the message it was, as the server counts them.
     """
 
     number: int
     began: float
     ended: float
     worker: int = 0
+    attempt: int = 0
 
 
 class Recorder:
@@ -48,14 +50,16 @@ class Recorder:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    def handled(self, number: int, began: float) -> None:
+    def handled(self, number: int, began: float, attempt: int = 1) -> None:
         """Write down that a message was handled, as the last thing that its handler does.
 
         Args:
             number: which message.
             began: when the handler began, by `time.monotonic`.
+            attempt: which delivery of it this was.
         """
-        os.write(self._file, b"%d %.6f %.6f %d\n" % (number, began, time.monotonic(), os.getpid()))
+        line = b"%d %.6f %.6f %d %d\n" % (number, began, time.monotonic(), os.getpid(), attempt)
+        os.write(self._file, line)
 
     def close(self) -> None:
         """Close the file."""
@@ -166,8 +170,8 @@ class Ledger:
         """All that was handled, in the order of its end."""
         with self.path.open("rb") as file:
             for line in file:
-                number, began, ended, worker = line.split()
-                yield Run(int(number), float(began), float(ended), int(worker))
+                number, began, ended, worker, attempt = line.split()
+                yield Run(int(number), float(began), float(ended), int(worker), int(attempt))
 
     @contextmanager
     def disturbance(self, what: str, doubles: int) -> Iterator[None]:

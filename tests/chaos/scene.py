@@ -83,7 +83,7 @@ class Scene:
         self.notes: list[str] = []
         """What else is to be printed, as a time that was measured."""
         self._say = say
-        self._workers: list[Worker] = []
+        self.workers: list[Worker] = []
         self._stack = AsyncExitStack()
         self.bus = NatsBus("driver", bus or BusConfig(), urls=urls)
 
@@ -95,7 +95,7 @@ class Scene:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self._workers:
+        for worker in self.workers:
             worker.__exit__(kind, error, trace)
         await self._stack.aclose()
 
@@ -125,7 +125,7 @@ class Scene:
         config = _CONFIG.format(urls=json.dumps([url] if url else self.urls), **{**usual, **numbers, **parts})
         variables = {"PYTHONPATH": str(ROOT), LEDGER: str(self.ledger.path), WORK: str(work), **(environment or {})}
         worker = Worker(self.folder / name, config, "", **variables).start()
-        self._workers.append(worker)
+        self.workers.append(worker)
         if wait:
             await running(worker)
         return worker
@@ -218,12 +218,12 @@ class Scene:
         Raises:
             AssertionError: one did not end cleanly, or has logged a traceback.
         """
-        processes = {worker.folder.name: worker.process for worker in self._workers if worker.process is not None}
+        processes = {worker.folder.name: worker.process for worker in self.workers if worker.process is not None}
         for process in processes.values():
             process.terminate()
         codes = {name: await asyncio.to_thread(process.wait, 30) for name, process in processes.items()}
         assert set(codes.values()) == {0}, f"exit codes {codes}"
-        assert not [worker.folder.name for worker in self._workers if "Traceback" in worker.errors]
+        assert not [worker.folder.name for worker in self.workers if "Traceback" in worker.errors]
 
     async def account(self, consumers: Sequence[str] = ("work",), dead: str = "DEAD_WORK") -> Balance:
         """What became of all that was published; see `close`, which checks it."""

@@ -78,6 +78,7 @@ async def test_a_leader_that_steps_down_three_times_loses_nothing_and_doubles_no
 async def test_when_a_leaders_node_is_killed_its_group_answers_after_the_election(
     scene: Scene, cluster: Cluster
 ) -> None:
+    """The new leader may hand out again, before the `ack_wait` is over, what it has no acks of: at most two windows."""
     async with scene.feed():
         for _ in range(2):
             await scene.more(300)
@@ -89,7 +90,7 @@ async def test_when_a_leaders_node_is_killed_its_group_answers_after_the_electio
                 await scene.more(1000, within=40)
             pause = longest_pause(scene, since)
             scene.notes.append(f"elected after {elected:.1f} s, answered after {pause:.1f} s")
-            assert pause < elected + 5
+            assert pause < elected + 3
             await asyncio.to_thread(cluster.nodes[before].start)
             await until_whole(scene)
     await scene.drained()
