@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.info import ConsumerInfo
 from eventbus_runtime.config.model import TriggerConfig
-from eventbus_runtime.errors import NotFoundError, TriggerError
+from eventbus_runtime.errors import BusUnavailableError, NotFoundError, TriggerError
 
 Prepare: TypeAlias = Callable[[int | None], Awaitable[str | None]]
 """Makes the trigger's stream, consumer and dead-letter stream, as far as they are declared, and returns the name of the
 last. The argument: the stream sequence from which a lost consumer goes on; None where that is not known."""
 
 _ELECTION = 15.0
+# Seconds that an answer is waited for. Who is asked amid an election may never answer, and its successor only the next
+# question; so the first wait is short, and where the way is slow the next ones are longer.
+_PATIENCE, _MOST_PATIENCE = 1.0, 5.0
 
 
 class ConsumerFinder:
@@ -46,6 +50,7 @@ class ConsumerFinder:
         self._subject = f"CONSUMER.INFO.{config.stream}.{config.consumer}"
         self._prepared = False
         self._warned_of_elections = False
+        self._patience = _PATIENCE
 
     async def ask(self) -> ConsumerInfo:
         """What the server says of it now.
@@ -53,7 +58,14 @@ class ConsumerFinder:
         Raises:
             BusError: the server can't be asked, or there is no such consumer.
         """
-        return ConsumerInfo.parse(await self._bus.api(self._subject))
+        asked = time.monotonic()
+        try:
+            answer = await self._bus.api(self._subject, timeout=self._patience)
+        except BusUnavailableError:
+            self._patience = min(_MOST_PATIENCE, 2 * self._patience)
+            raise
+        self._patience = min(_MOST_PATIENCE, max(_PATIENCE, 4 * (time.monotonic() - asked)))
+        return ConsumerInfo.parse(answer)
 
     async def look(self) -> ConsumerInfo:
         """Find it; make it, and what it needs, where it is declared and missing.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from itertools import count
+from itertools import chain, count
 from typing import NamedTuple, TypeAlias
 
 from eventbus_runtime.buses.base import Bus, Inbox
@@ -98,6 +98,11 @@ class Fence:
             self._write(number, written.words())
             if self._timer is None:
                 self._timer = self._loop.call_at(now + _PATIENCE, self._look)
+
+    def overtaken(self, now: float) -> None:
+        """The server delivers something again; see `Recall.overtaken`."""
+        said = ((written.acks, written.terms) for written in self._unproven.values())
+        self.recall.overtaken(now, chain(self._acks, self._terms, *chain.from_iterable(said)))
 
     def asking(self) -> None:
         """The server is asked what it knows to have delivered: what was written before is of deliveries before."""

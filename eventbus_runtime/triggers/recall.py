@@ -12,7 +12,7 @@ and means another message.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from eventbus_runtime.buses.info import ConsumerInfo
@@ -45,11 +45,12 @@ class Recall:
         self._consumer: ConsumerInfo | None = None
         self._running: dict[bytes, ActiveDelivery] = {}
         self._done: dict[bytes, int] = {}  # stream sequence by identity
+        self._overtaken: set[bytes] = set()
 
     @property
     def expects(self) -> bool:
-        """Whether what is known here may be delivered as if for the first time."""
-        return bool(self._done or self._running)
+        """Whether what is known here may be delivered, as if for the first time or again."""
+        return bool(self._done or self._running or self._overtaken)
 
     def keep(self, tokens: Sequence[bytes], now: float) -> None:
         """These, one at least, were settled for good at `now`, in seconds by the event loop's clock."""
@@ -101,9 +102,11 @@ class Recall:
         self._done = {identity: sequence for identity, sequence in self._done.items() if sequence > floor}
         self._running = {identity: one for identity, one in self._running.items() if one in self._now_running}
 
-    def overtaken(self, now: float) -> None:
-        """Something was delivered again: maybe what runs here, if a lease is over, or nearly, since the server counts
-        from when it sent, and we from when it came."""
+    def overtaken(self, now: float, unproven: Iterable[bytes]) -> None:
+        """Something was delivered again, in the read that is to be sifted now: maybe what was settled here by one of
+        the `unproven` tokens, since the server would have answered those that it had before it sent. Or what runs here,
+        if a lease is over, or nearly, since the server counts from when it sent, and we from when it came."""
+        self._overtaken = {identify(token)[1] for token in unproven}
         if any(delivery.lease <= now + _TRANSIT for delivery in self._now_running):
             self._running = self._by_identity()
 
@@ -111,6 +114,10 @@ class Recall:
         """The event loop was blocked for so long that leases were over: what was settled since may be on its way."""
         self._running = self._by_identity()
         self._remember(0 if self._consumer is None else self._consumer.ack_floor)
+
+    def sifted(self) -> None:
+        """The read is sifted."""
+        self._overtaken.clear()
 
     def recognise(self, raw: Raw, lease: float) -> bool | None:
         """Whether this delivery's message is done here. None where it is unknown, and must be started. One that runs
@@ -121,7 +128,7 @@ class Recall:
             self.void.discard(delivery.token)  # even if a consumer that is made anew says the same
             delivery.token, delivery.lease = raw[1], lease
             return False
-        return True if identity in self._done else None
+        return True if identity in self._done or identity in self._overtaken else None
 
     def _remember(self, floor: int) -> None:
         for _, joined in self._settled:

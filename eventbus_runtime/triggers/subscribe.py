@@ -195,7 +195,7 @@ class SubscribeTrigger:
         redelivered, self._redelivered = self._redelivered, self.counters.redelivered
         if redelivered != self._redelivered:
             self._progress.look(now)
-            self._recall.overtaken(now)
+            self._fence.overtaken(now)
         if self._matches is not None or self._recall.expects:
             raws, sizes = self._sift(raws, sizes, now + self._finder.shortest_window)
         settler, lease = self._settler, now + self._finder.shortest_window
@@ -220,6 +220,7 @@ class SubscribeTrigger:
             if is_done is not False:
                 self._fence.ack(raw[1])
             self._freed_bytes += size
+        self._recall.sifted()
         return [raw for raw, _ in left], [size for _, size in left]
 
     def _refuse(self, raws: list[Raw]) -> None:

@@ -110,6 +110,22 @@ async def test_a_pull_that_nobody_answers_is_looked_into(server: NatsServer) -> 
         await until(lambda: handled == [b"one", b"two"])
 
 
+async def test_a_question_that_an_election_loses_is_asked_again_soon(server: NatsServer) -> None:
+    """While there is no leader nobody answers: who waits 5 s for it may be served so much later than it is there."""
+
+    async def handler(message: Message) -> None:
+        pass
+
+    async with Proxy(server.port) as proxy, running(server, handler, url=proxy.url) as live:
+        proxy.loses = b"PUB $JS.API.CONSUMER.INFO."
+        await live.outside.api("CONSUMER.DELETE.S.c")
+        await make_consumer(live.outside)
+        await until(lambda: proxy.lost == 1)
+        await until(lambda: proxy.lost == 2, within=3)
+        proxy.loses = b""
+        await until(live.is_running)
+
+
 class Declared:
     """A `prepare` that makes the consumer, as of a declared one; `ack_wait` in seconds."""
 

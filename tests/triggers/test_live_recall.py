@@ -74,6 +74,25 @@ async def test_what_runs_goes_on_by_the_new_token_when_it_is_delivered_again(ser
         assert settled == {"2"}, "the second deliveries"
 
 
+async def test_what_is_delivered_again_before_its_ack_is_proven_is_not_handled_twice(server: NatsServer) -> None:
+    """The ack is on its way for longer than ack_wait, over a connection that stands."""
+    gate = Gate()
+    gate.opened.set()
+    async with (
+        Proxy(server.port) as proxy,
+        running(server, gate.handler, url=proxy.url, consumer={"ack_wait": 1.0}) as live,
+    ):
+        await live.publish(*(b"%d" % number for number in range(10)))
+        await until(live.drained)
+        proxy.loses = b"PUB $JS.ACK."
+        await live.publish(*(b"%d" % number for number in range(10, 30)))
+        await until(lambda: live.trigger.counters.redelivered >= 20)
+        proxy.loses = b""
+        await until(live.drained)
+        assert set(gate.begun.values()) == {1}
+        assert live.trigger.counters.recalled >= 20
+
+
 async def test_a_blocked_event_loop_has_nothing_run_twice(server: NatsServer) -> None:
     gate = Gate()
 

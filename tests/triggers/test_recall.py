@@ -115,10 +115,21 @@ def test_a_consumer_made_anew_is_a_replay_unless_it_goes_on(opt_start_seq: int, 
 
 def test_of_what_is_delivered_again_only_a_lapsed_lease_makes_it_look() -> None:
     recall = Recall(running(1))
-    recall.overtaken(LEASE - 50)
+    recall.overtaken(LEASE - 50, [])
     assert recall.recognise(raw(1, count=2), LEASE) is None
-    recall.overtaken(LEASE)
+    recall.overtaken(LEASE, [])
     assert recall.recognise(raw(1, count=2), LEASE) is False
+
+
+def test_of_what_is_delivered_again_only_this_read_is_told_from_what_has_an_unproven_ack() -> None:
+    recall = Recall({})
+    assert not recall.expects
+    recall.overtaken(0.0, [token(1)])
+    assert recall.expects
+    assert recall.recognise(raw(1, count=2), LEASE) is True
+    assert recall.recognise(raw(2, count=2), LEASE) is None
+    recall.sifted()
+    assert not recall.expects
 
 
 def test_behind_a_blocked_loop_what_was_settled_meanwhile_is_recognised() -> None:
