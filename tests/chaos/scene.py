@@ -17,7 +17,7 @@ from typing import Any, Self
 from eventbus_runtime.buses.base import Frame
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.model import BusConfig
-from eventbus_runtime.errors import BusError, NotFoundError, PublishError
+from eventbus_runtime.errors import BusError, BusUnavailableError, NotFoundError, PublishError
 from eventbus_runtime.message import AckToken, Raw
 from tests.chaos.handlers import LEDGER, WORK
 from tests.chaos.ledger import Balance, Ledger, Run
@@ -184,6 +184,17 @@ class Scene:
         wanted = self.ledger.runs + count
         await until(lambda: self.ledger.runs >= wanted, f"{count} more handled", within)
 
+    async def ask(self, subject: str, body: dict[str, Any] | None = None, within: float = 30.0) -> dict[str, Any]:
+        """Ask the JetStream API until it answers, which amid an election nobody does."""
+        deadline = time.monotonic() + within
+        while True:
+            try:
+                return await self.bus.api(subject, body, timeout=1.0)
+            except BusUnavailableError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.02)
+
     async def drained(self, within: float = 30.0, consumer: str = "work") -> None:
         """Wait until the server has nothing more to deliver, and waits for no ack."""
 
@@ -248,7 +259,7 @@ class Scene:
         )
 
         async def has_all() -> bool:
-            info = await self.bus.api(f"CONSUMER.INFO.{subject}")
+            info = await self.ask(f"CONSUMER.INFO.{subject}")
             self.bus.send([pull] if info["num_pending"] or info["num_ack_pending"] > len(found) else [])
             return bool(info["num_pending"] == 0 and info["num_ack_pending"] <= len(found))
 
@@ -258,14 +269,14 @@ class Scene:
 
     async def _dead(self, stream: str) -> list[Run]:
         try:
-            state = (await self.bus.api(f"STREAM.INFO.{stream}"))["state"]
+            state = (await self.ask(f"STREAM.INFO.{stream}"))["state"]
         except NotFoundError:
             return []
         offset = time.monotonic() - time.time()
         letters = []
         for sequence in range(max(1, state["first_seq"]), state["last_seq"] + 1):
             try:
-                message = (await self.bus.api(f"STREAM.MSG.GET.{stream}", {"seq": sequence}))["message"]
+                message = (await self.ask(f"STREAM.MSG.GET.{stream}", {"seq": sequence}))["message"]
             except NotFoundError:  # somebody removed it
                 continue
             at = datetime.fromisoformat(f"{message['time'][:19]}+00:00").timestamp() + offset

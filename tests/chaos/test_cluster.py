@@ -50,7 +50,7 @@ async def groups(scene: Scene) -> list[dict[str, Any]]:
         infos = [await scene.bus.api(of, timeout=1.0) for of in ("STREAM.INFO.WORK", "CONSUMER.INFO.WORK.work")]
     except BusError:
         return []
-    return [info["cluster"] for info in infos]
+    return [info.get("cluster", {}) for info in infos]
 
 
 async def until_whole(scene: Scene) -> None:
