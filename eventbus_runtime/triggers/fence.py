@@ -132,6 +132,8 @@ class Fence:
             await self._wait()
             if not self.late:
                 return
+            if self._inbox is None:
+                raise BusUnavailableError("the connection was lost before the server has answered acks")
         raise BusUnavailableError(UNANSWERED)
 
     async def settled(self) -> None:

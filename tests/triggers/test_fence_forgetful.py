@@ -3,6 +3,7 @@ not know are made here of one that it does, since a kill alone does not always l
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,7 +16,7 @@ from eventbus_runtime.testing.server import NatsServer
 from eventbus_runtime.triggers.fence import Fence
 from eventbus_runtime.triggers.recall import Recall
 from tests.buses.helpers import Sink
-from tests.triggers.live import Observer, connected, make_consumer, make_stream
+from tests.triggers.live import Observer, connected, make_consumer, make_stream, until
 
 
 @asynccontextmanager
@@ -103,3 +104,16 @@ async def test_what_nobody_answers_stays_unproven_and_is_told(server: NatsServer
         assert fence.unproven == 1
         await fence.close()
         assert await pending(bus) == 1
+
+
+async def test_a_connection_that_is_lost_before_the_proof_is_an_error_of_the_bus(server: NatsServer) -> None:
+    async with delivered(server, 1) as (bus, (token,)):
+        fence = Fence(bus, Recall({}))
+        fence.ack(token.replace(b".S.c.", b".S.nobody."))
+        fence.flush()
+        proving = asyncio.ensure_future(fence.prove())
+        await until(lambda: fence.late)
+        fence.disconnected()
+        with pytest.raises(BusUnavailableError, match="the connection was lost"):
+            await proving
+        assert fence.unproven == 1
