@@ -332,10 +332,10 @@ class SubscribeTrigger:
         """What the settlements of one turn of the event loop come to: one write, then one request for more."""
         self._turning = False
         self._fence.flush()
+        self.counters.in_flight = len(self._progress.deliveries)
         if self._loop is not None:
             size, self._freed_bytes = self._freed_bytes, 0
             self._loop.freed(self._window.running - len(self._progress.deliveries), size)
-            self.counters.in_flight = self._window.running
             if not self._progress.deliveries:
                 self._drained.ring()
 

@@ -11,7 +11,16 @@ import pytest
 from eventbus_runtime.message import Message
 from eventbus_runtime.testing.server import NatsServer
 from eventbus_runtime.triggers.pull import Limits
-from tests.triggers.live import PULLS_AND_ACKS, Observer, connected, make_trigger, running, until
+from tests.triggers.live import (
+    PULLS_AND_ACKS,
+    Observer,
+    connected,
+    make_consumer,
+    make_stream,
+    make_trigger,
+    running,
+    until,
+)
 from tests.triggers.proxy import Proxy
 
 
@@ -170,3 +179,22 @@ async def test_a_stop_before_the_start_makes_the_start_a_stopped_one(server: Nat
         async with asyncio.timeout(2):
             await trigger.run()
         assert str(trigger.state) == "stopped"
+
+
+async def test_of_a_trigger_that_crashed_nothing_is_in_flight(server: NatsServer) -> None:
+    """By hand: what the crash itself must settle."""
+
+    async def handler(message: Message) -> None:
+        pass
+
+    async with connected(server.url) as bus:
+        await make_stream(bus)
+        await make_consumer(bus)
+        trigger = make_trigger(bus, handler, [], ack="manual")
+        running_it = asyncio.create_task(trigger.run())
+        await bus.publish("s.a")
+        await until(lambda: trigger.counters.handled == 1)
+        running_it.cancel()
+        await asyncio.wait([running_it])
+        await asyncio.sleep(0)
+        assert trigger.counters.in_flight == 0
