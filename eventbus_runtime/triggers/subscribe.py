@@ -97,15 +97,13 @@ class SubscribeTrigger:
             raise TriggerError(f"trigger {self.name} is running already")
         if self._stop_at is not None:
             return self.set_state(State.STOPPED)
-        config = self.config
-        if config.max_bytes is None:
-            self._window = PullWindow(config.max_in_flight, self._limits)
-        else:
-            self._window = ByteWindow(config.max_in_flight, config.max_bytes, self._limits)
+        config, limits = self.config, self._limits
+        capacity, most = config.max_in_flight, config.max_bytes
+        self._window = PullWindow(capacity, limits) if most is None else ByteWindow(capacity, most, limits)
         self._loop = loop = PullLoop(
             self._bus,
             self._window,
-            self._limits,
+            limits,
             self._fence,
             self.counters,
             look=self._look,
@@ -115,6 +113,9 @@ class SubscribeTrigger:
             warn=self._warn,
         )
         unlisten = self._bus.listen(loop)
+        # What an earlier run has left unsettled is in this one's window too, and what it has freed is not.
+        self._freed_bytes = -sum(delivery.size for delivery in self._progress.deliveries)
+        self._turn()
         failure: TriggerError | TopologyError | None = None
         try:
             async with anyio.create_task_group() as work:

@@ -11,6 +11,7 @@ import pytest
 from eventbus_runtime.message import Message
 from eventbus_runtime.testing.server import NatsServer
 from eventbus_runtime.triggers.pull import Limits
+from eventbus_runtime.triggers.pull_bytes import ByteWindow
 from tests.triggers.live import (
     PULLS_AND_ACKS,
     Observer,
@@ -198,3 +199,22 @@ async def test_of_a_trigger_that_crashed_nothing_is_in_flight(server: NatsServer
         await asyncio.wait([running_it])
         await asyncio.sleep(0)
         assert trigger.counters.in_flight == 0
+
+
+async def test_what_a_crash_has_settled_frees_no_bytes_of_the_next_run(server: NatsServer) -> None:
+    async def handler(message: Message) -> None:
+        pass
+
+    async with connected(server.url) as bus:
+        await make_stream(bus)
+        await make_consumer(bus)
+        trigger = make_trigger(bus, handler, [], ack="manual", max_bytes=1 << 20)
+        await bus.publish("s.a", bytes(1000))
+        for handled in (1, 2):
+            running_it = asyncio.create_task(trigger.run())
+            await until(lambda handled=handled: trigger.counters.handled == handled)  # type: ignore[misc]
+            window = trigger._window
+            assert isinstance(window, ByteWindow)
+            assert window.running_bytes > 1000
+            running_it.cancel()
+            await asyncio.wait([running_it])
