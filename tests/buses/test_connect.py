@@ -169,6 +169,12 @@ def test_a_nats_bus_is_a_bus() -> None:
     assert "secret" not in repr(vars(bus))
 
 
+@pytest.mark.parametrize("url", ["nats://h:4222", "tls://to%2Fken@h:1", "nats://ann:se%40cr%3Aet@[::1]:4222"])
+def test_a_buss_addresses_are_those_that_it_was_given(url: str) -> None:
+    """A child process gets them."""
+    assert bus_on(url).urls == (url,)
+
+
 async def test_a_bug_in_what_keeps_the_connection_is_seen_by_who_waits(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

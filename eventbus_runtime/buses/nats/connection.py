@@ -50,8 +50,6 @@ class NatsBus:
     """
 
     def __init__(self, name: str, config: BusConfig, *, urls: Sequence[str], tell: Tell = _silent) -> None:
-        self.urls = tuple(urls)
-        """Its addresses, as given; none where somebody else owns the connection."""
         self._places = endpoints(name, urls)
         self._prepare(name, config, None, tell)
 
@@ -67,7 +65,7 @@ class NatsBus:
             tell: gets the facts.
         """
         bus = cls.__new__(cls)
-        bus.urls, bus._places = (), []
+        bus._places = []
         bus._prepare(name, config or BusConfig(), client, tell)
         return bus
 
@@ -114,6 +112,11 @@ class NatsBus:
                 task.cancel()
             if ending:
                 await asyncio.wait(ending)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Its addresses, with the credentials given in them; none where somebody else owns the connection."""
+        return tuple(place.address for place in self._places)
 
     @property
     def state(self) -> State:

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from nats.aio.client import RawCredentials
 
@@ -38,6 +38,15 @@ class Endpoint(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.url}>"  # without the password
+
+    @property
+    def address(self) -> str:
+        """The url with its credentials."""
+        if not self.user:
+            return self.url
+        scheme, _, netloc = self.url.partition("://")
+        password = f":{quote(self.password, safe='')}" if self.password else ""
+        return f"{scheme}://{quote(self.user, safe='')}{password}@{netloc}"
 
     @property
     def encrypted(self) -> bool:
