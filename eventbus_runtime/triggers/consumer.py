@@ -85,7 +85,7 @@ class ConsumerFinder:
             self.dead_letter_stream = await self._prepare(None if before is None else before.ack_floor + 1)
             consumer = await self.ask()
         self._check(consumer)
-        if before is not None and consumer.created != before.created:
+        if before is not None and consumer.is_anew(before):
             self._lost()
         self.consumer, self.shortest_window = consumer, consumer.shortest_window
         return consumer

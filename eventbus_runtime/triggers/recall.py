@@ -82,7 +82,7 @@ class Recall:
     def attached(self, consumer: ConsumerInfo) -> None:
         """The trigger begins to pull; the server has answered this."""
         before, self._consumer = self._consumer, consumer
-        if before is not None and before.created != consumer.created and not consumer.opt_start_seq:
+        if before is not None and consumer.is_anew(before) and not consumer.opt_start_seq:
             self._settled.clear()  # somebody made it anew, to have all delivered again
             self._bytes = 0
             self._done.clear()

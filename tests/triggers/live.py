@@ -28,6 +28,8 @@ from tests.cluster import once_complete
 
 Handler = Callable[..., Any]
 
+_BUFFERED = 5000
+
 QUICK = Limits(expires=3.0, heartbeat=0.3)
 """Pull requests whose silence is noticed soon."""
 
@@ -184,16 +186,19 @@ class Live:
         await self.outside.ping()
 
     async def publish_stored(self, count: int) -> None:
-        """Publish so many at once, and return when the stream has them."""
+        """Publish so many, and return when the stream has them. Never more at once than every server buffers: what is
+        above 10,000 (`max_buffered_msgs` of 2.11) it drops."""
 
         async def last() -> int:
             return int((await self.outside.api("STREAM.INFO.S"))["state"]["last_seq"])
 
-        wanted = await last() + count
-        await self.publish_many(count)
-        async with asyncio.timeout(10):
-            while await last() < wanted:
-                await asyncio.sleep(0.005)
+        before = await last()
+        for start in range(0, count, _BUFFERED):
+            wanted = min(count, start + _BUFFERED)
+            await self.publish_many(wanted - start)
+            async with asyncio.timeout(10):
+                while await last() < before + wanted:
+                    await asyncio.sleep(0.005)
 
     async def info(self) -> ConsumerInfo:
         """What the server says of the consumer."""

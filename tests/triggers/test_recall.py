@@ -14,6 +14,7 @@ from eventbus_runtime.triggers.fence import Fence
 from eventbus_runtime.triggers.recall import Recall, identify
 
 LEASE = 100.0
+BORN, ANEW = "2026-11-25T12:59:24.261859047Z", "2026-11-25T12:59:24.4Z"
 
 
 def token(sequence: int, *, count: int = 1, time: int = 7) -> bytes:
@@ -32,7 +33,7 @@ def running(*sequences: int) -> dict[ActiveDelivery, None]:
     return {ActiveDelivery(raw(sequence), nobody, 0.0, LEASE, 0): None for sequence in sequences}
 
 
-def consumer(*, floor: int = 0, delivered: int = 1 << 40, created: str = "a", opt_start_seq: int = 0) -> ConsumerInfo:
+def consumer(*, floor: int = 0, delivered: int = 1 << 40, created: str = BORN, opt_start_seq: int = 0) -> ConsumerInfo:
     """What the server says."""
     answer: dict[str, Any] = {"stream_name": "S", "name": "c", "created": created, "config": {}}
     answer["config"]["opt_start_seq"] = opt_start_seq
@@ -94,7 +95,7 @@ def test_what_runs_goes_on_by_the_new_token_even_if_it_is_the_same_word() -> Non
     now = running(1)
     recall = Recall(now)
     recall.lost()
-    attach(recall, consumer(created="b", opt_start_seq=1))
+    attach(recall, consumer(created=ANEW, opt_start_seq=1))
     assert recall.void == {token(1)}
     assert recall.recognise(raw(1), LEASE + 5) is False
     assert recall.void == set()
@@ -109,8 +110,18 @@ def test_a_consumer_made_anew_is_a_replay_unless_it_goes_on(opt_start_seq: int, 
     attach(recall, consumer())
     assert recall.recognise(raw(1), LEASE) is True
     recall.lost()
-    attach(recall, consumer(created="b", opt_start_seq=opt_start_seq))
+    attach(recall, consumer(created=ANEW, opt_start_seq=opt_start_seq))
     assert recall.recognise(raw(1), LEASE) is is_done
+
+
+@pytest.mark.parametrize("restarted", ["2026-11-25T12:59:24.261945452Z", "2026-11-25T12:59:24.265Z"])
+def test_a_consumer_that_an_old_server_stamps_anew_when_it_is_restarted_is_the_same(restarted: str) -> None:
+    """Before nats-server 2.12 the time of creation that is written down is some 0.1 ms after the one first told."""
+    recall = Recall({})
+    attach(recall, consumer())
+    recall.keep([token(1)], 0.0)
+    attach(recall, consumer(created=restarted))
+    assert recall.recognise(raw(1), LEASE) is True
 
 
 def test_of_what_is_delivered_again_only_a_lapsed_lease_makes_it_look() -> None:
@@ -161,6 +172,6 @@ async def test_a_fence_that_forgets_leaves_it_to_the_recall() -> None:
     del now[next(iter(now))]
     fence.forget()
     assert recall.void == {token(2)}
-    attach(recall, consumer(created="b", opt_start_seq=1))
+    attach(recall, consumer(created=ANEW, opt_start_seq=1))
     assert recall.recognise(raw(1), LEASE) is True
     assert recall.recognise(raw(2), LEASE) is False
