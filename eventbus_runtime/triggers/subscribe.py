@@ -128,6 +128,7 @@ class SubscribeTrigger:
                     await self._drain(loop)
                 except BaseException:
                     loop.abort()  # the workers end now: what still comes is handed back
+                    self._refused = self._refused or []
                     raise
                 # What is left are handlers that settled by hand and work on, or that ignore their cancellation.
                 work.cancel_scope.cancel()
@@ -284,10 +285,10 @@ class SubscribeTrigger:
         except BusUnavailableError:
             pass  # an unconfirmed ack, told as a fact; the server delivers again if it did not get it
         except asyncio.CancelledError:
+            if not delivery.cancelled or delivery.task is None:
+                raise  # the run is cancelled: `_close` hands it back, once the server has dropped our requests
             if delivery.claim():
                 await self._settler.settle(delivery, Failure("cancelled", "stopped before it was done"))
-            if not delivery.cancelled or delivery.task is None:
-                raise
             await uncancel(delivery.task)
 
     def _handled_by_hand(self, delivery: ActiveDelivery, outcome: Outcome) -> Outcome | None:

@@ -19,7 +19,16 @@ from eventbus_runtime.message import Message
 from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.testing.server import NatsServer, free_port
 from tests.conftest import MakeServer
-from tests.triggers.live import Observer, connected, make_consumer, make_trigger, running, sequence_of, until
+from tests.triggers.live import (
+    PULLS_AND_ACKS,
+    Observer,
+    connected,
+    make_consumer,
+    make_trigger,
+    running,
+    sequence_of,
+    until,
+)
 
 
 async def test_in_the_middle_of_64_handlers_all_finish_and_the_rest_comes_at_once_to_the_next(
@@ -261,6 +270,31 @@ async def test_cancelled_from_outside_it_hands_back_and_leaves_nothing(server: N
         async with running(server, handler, make=False) as successor:
             await until(successor.drained, within=10)
         assert len(handled) == 2500
+
+
+async def test_cancelled_from_outside_it_hands_back_once_the_server_has_dropped_its_requests(
+    server: NatsServer,
+) -> None:
+    """On 2.9 a nak that meets only requests of closed inboxes is forgotten until ack_wait, and another message doubled
+    in its place. What runs, and what comes meanwhile, is handed back in sequence order behind the last, tiny pull."""
+
+    async def handler(message: Message) -> None:
+        await asyncio.Event().wait()
+
+    async with running(server, handler) as live:
+        await live.stop()
+        await live.publish_stored(50)
+        trigger = make_trigger(live.bus, handler, live.facts, max_in_flight=32)
+        async with Observer(server.url, *PULLS_AND_ACKS) as observer:
+            async with anyio.create_task_group() as group:
+                group.start_soon(trigger.run)
+                await until(lambda: trigger.counters.in_flight == 32)
+                group.cancel_scope.cancel()
+            await live.shown_to(observer)
+        said = [each.payload for each in observer.seen]
+        assert b'"expires":1000000}' in said[said.index(b"-NAK") - 1]
+        settled = [sequence_of(each.subject) for each in observer.seen if each.payload == b"-NAK"]
+        assert settled == list(range(1, 34))  # the last is what that pull brought
 
 
 async def test_one_that_failed_may_run_again(server: NatsServer) -> None:
