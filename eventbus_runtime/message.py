@@ -188,3 +188,9 @@ def rfc3339(timestamp_ns: int) -> str:
     whole = (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00")
     fraction = f".{nanoseconds:09d}".rstrip("0").rstrip(".")
     return f"{whole}{fraction}Z"
+
+
+def nanoseconds(time: str) -> int:
+    """What `rfc3339` was made of; also of a time that the server writes."""
+    whole, _, fraction = time.removesuffix("Z").partition(".")
+    return int(datetime.fromisoformat(f"{whole}+00:00").timestamp()) * 10**9 + int(fraction.ljust(9, "0"))

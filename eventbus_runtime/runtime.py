@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -142,9 +143,10 @@ class Runtime:
                     bus,
                     bind(registration, registry=registry, bus=bus, resources=resources, threads=threads),
                     tell=self._tell,
-                    prepare=_preparing(topology, name),
+                    prepare=partial(topology.prepare, name),
                     shutdown_timeout=self.config.runtime.shutdown_timeout,
                     launch=launch(self._loaded, name, bus),
+                    advisories=partial(topology.advisories, name),
                 )
         backgrounds = {
             name: bind_background(each, registry=registry, bus=self._only_bus(), resources=resources)
@@ -391,10 +393,3 @@ class Runtime:
 
 def _asks_for_bus(registration: Registration, registry: Registry) -> bool:
     return any(source.what == "bus" for source in bindable(registration, registry).sources)
-
-
-def _preparing(topology: Topology, trigger: str) -> Callable[[int | None], Any]:
-    async def prepare(resume_at: int | None) -> str | None:
-        return await topology.prepare(trigger, resume_at)
-
-    return prepare

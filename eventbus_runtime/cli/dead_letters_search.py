@@ -7,12 +7,13 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import NamedTuple
 
 from eventbus_runtime.buses.nats import NatsBus
+from eventbus_runtime.buses.stored import get
 from eventbus_runtime.cli.connect import connected, open_bus
 from eventbus_runtime.cli.dead_letters_options import Scope
 from eventbus_runtime.config.report import listed
 from eventbus_runtime.dead_letters.letter import Letter, Place
 from eventbus_runtime.dead_letters.selection import Picked
-from eventbus_runtime.dead_letters.streams import Stream, find, get, read
+from eventbus_runtime.dead_letters.streams import Stream, find, read
 from eventbus_runtime.errors import ConfigError, DeadLetterError
 
 

@@ -144,8 +144,14 @@ def _check_consumer(name: str, trigger: Table, consumer: Table, report: Report) 
     if 0 < most < attempts:
         report.error(
             ("triggers", name, "attempts"),
-            f"{attempts} is more than the {most} deliveries of its consumer (max_deliver), "
-            "which would end without a dead letter; leave max_deliver out",
+            f"{attempts} is more than the {most} deliveries of its consumer (max_deliver); "
+            "leave max_deliver out, or lower attempts",
+        )
+    if most > 0 and not trigger.get("dead_letter") and trigger.get("on_exhausted") != "terminate":
+        report.error(
+            (*at, "max_deliver"),
+            f"after {most} deliveries a message would be lost in silence, since the trigger {name} has no end for it; "
+            f"leave max_deliver out, or give [triggers.{name}] a dead_letter",
         )
 
 

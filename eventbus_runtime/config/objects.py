@@ -283,7 +283,9 @@ class ConsumerConfig(ServerObject):
     opt_start_time: Timestamp | None = Field(None, description="Where it starts, with deliver_policy by_start_time.")
     ack_policy: Literal["explicit", "all", "none"] = Field("explicit", description="Triggers need explicit.")
     ack_wait: Nanoseconds = Field(30 * 10**9, description="How long the server waits for a settlement.")
-    max_deliver: int = Field(-1, ge=-1, description="Deliveries of one message; -1: no limit.")
+    max_deliver: int = Field(
+        -1, ge=-1, description="Deliveries of one message; -1: no limit. A limit needs a stream of the advisories."
+    )
     backoff: Items[Nanoseconds] = Field((), description="A wait for each delivery, in place of ack_wait.")
     max_ack_pending: int = Field(1000, ge=-1, description="Deliveries unsettled at once, over all instances.")
     max_waiting: int = Field(512, ge=0, description="Pull requests open at once, over all instances.")

@@ -6,8 +6,8 @@ import base64
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from eventbus_runtime.buses.stored import StoredMessage
 from eventbus_runtime.config.dead_letters import DeadLetterRoute
-from eventbus_runtime.dead_letters.streams import StoredMessage
 from eventbus_runtime.triggers.dead_letter import OURS, REPLAYED
 
 # What a stream's `republish` and services say of a message (nats-server, server/stream.go; NATS ADR-32). All else that

@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from eventbus_runtime.buses.base import Bus, PubAck
+from eventbus_runtime.buses.stored import get
 from eventbus_runtime.dead_letters.drop import refuse_another, refuse_undeletable
 from eventbus_runtime.dead_letters.earlier import Earlier, look_back
 from eventbus_runtime.dead_letters.letter import Letter
 from eventbus_runtime.dead_letters.results import Done, Report, Result, to_the_end
 from eventbus_runtime.dead_letters.selection import Picked
-from eventbus_runtime.dead_letters.streams import AT_ONCE, Stream, delete, find, get
+from eventbus_runtime.dead_letters.streams import AT_ONCE, Stream, delete, find
 from eventbus_runtime.dead_letters.unfinished import Attempt, Unfinished
 from eventbus_runtime.errors import BusError, EventbusError, NoStreamError, PayloadTooLargeError, PublishError
 from eventbus_runtime.subjects import any_covers, is_subject

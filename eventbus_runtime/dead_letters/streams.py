@@ -7,52 +7,19 @@ with `next_by_subj` leaves nothing behind, and is the same on every server since
 from __future__ import annotations
 
 import asyncio
-import base64
-from collections.abc import AsyncGenerator, Mapping
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator
+from typing import NamedTuple
 
+from eventbus_runtime.buses import stored
 from eventbus_runtime.buses.base import Bus
+from eventbus_runtime.buses.stored import StoredMessage
 from eventbus_runtime.errors import ApiError, NotFoundError
-from eventbus_runtime.headers import Headers
 
 AT_ONCE = 64
 """Requests under way at once."""
 
 BYTES_AT_ONCE = 8 << 20
 """About how many bytes of messages are held at once, as long as no single one is larger."""
-
-# JSNoMessageFoundErr (nats-server, server/errors.json).
-_NO_MESSAGE = 10037
-
-
-class StoredMessage(NamedTuple):
-    """One message as its stream stores it. `time` is RFC 3339, as the server writes it."""
-
-    stream: str
-    sequence: int
-    time: str
-    subject: str
-    headers: Headers
-    payload: bytes
-
-    @classmethod
-    def parse(cls, stream: str, message: Mapping[str, Any]) -> StoredMessage:
-        """Read the `message` of an answer to STREAM.MSG.GET."""
-        return cls(
-            stream,
-            message["seq"],
-            message["time"],
-            message["subject"],
-            Headers.parse(base64.b64decode(message.get("hdrs", ""))),
-            base64.b64decode(message.get("data", "")),
-        )
-
-    @property
-    def timestamp_ns(self) -> int:
-        """When it was stored, in nanoseconds since 1970."""
-        whole, _, fraction = self.time.removesuffix("Z").partition(".")
-        return int(datetime.fromisoformat(f"{whole}+00:00").timestamp()) * 10**9 + int(fraction.ljust(9, "0"))
 
 
 class Stream(NamedTuple):
@@ -111,15 +78,6 @@ async def look(bus: Bus, name: str, *, timeout: float) -> Stream | None:
     )
 
 
-async def get(bus: Bus, stream: str, sequence: int, *, timeout: float) -> StoredMessage | None:
-    """The message of a sequence; None where there is none.
-
-    Raises:
-        BusError: the API can't be asked, or the stream is gone.
-    """
-    return await _get(bus, stream, {"seq": sequence}, timeout)
-
-
 async def read(
     bus: Bus, stream: str, subject: str, *, first: int, last: int, timeout: float
 ) -> AsyncGenerator[StoredMessage]:
@@ -134,7 +92,10 @@ async def read(
     at, width = first, 1
     while at <= last:
         answers = await asyncio.gather(
-            *(_get(bus, stream, {"seq": at + ahead, "next_by_subj": subject}, timeout) for ahead in range(width))
+            *(
+                stored.ask(bus, stream, {"seq": at + ahead, "next_by_subj": subject}, timeout=timeout)
+                for ahead in range(width)
+            )
         )
         found = {message.sequence: message for message in answers if message is not None and message.sequence <= last}
         for sequence in sorted(found):
@@ -160,17 +121,7 @@ async def delete(bus: Bus, stream: str, sequence: int, *, timeout: float) -> boo
         await bus.api(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence, "no_erase": True}, timeout=timeout)
     except ApiError:
         # One number stands for all that can be wrong here (10057), so look.
-        if await get(bus, stream, sequence, timeout=timeout) is None:
+        if await stored.get(bus, stream, sequence, timeout=timeout) is None:
             return False
         raise
     return True
-
-
-async def _get(bus: Bus, stream: str, question: Mapping[str, Any], timeout: float) -> StoredMessage | None:
-    try:
-        answer = await bus.api(f"STREAM.MSG.GET.{stream}", question, timeout=timeout)
-    except NotFoundError as error:
-        if error.err_code == _NO_MESSAGE:
-            return None
-        raise
-    return StoredMessage.parse(stream, answer["message"])

@@ -13,6 +13,7 @@ from eventbus_runtime.config.model import RuntimeConfig
 from eventbus_runtime.config.objects import StreamConfig
 from eventbus_runtime.errors import NotFoundError, TopologyError
 from eventbus_runtime.events import Ensured, Tell, Warned
+from eventbus_runtime.provisioning.advisories import advisory_consumer, advisory_stream, advisory_subject
 from eventbus_runtime.provisioning.dead_letters import check_dead_letter
 from eventbus_runtime.provisioning.topology import Changed, ensure_consumer, ensure_stream
 from eventbus_runtime.subjects import any_covers
@@ -70,6 +71,30 @@ class Topology:
                 return None
             return await self._dead_letter_stream(bus, trigger, config.dead_letter)
 
+    async def advisories(self, trigger: str, consumer: ConsumerInfo) -> tuple[str, str]:
+        """Have what the server says be kept and read when it gives up a message of a consumer with a `max_deliver`.
+
+        Args:
+            trigger: its name.
+            consumer: the trigger's, as the server has it.
+
+        Returns:
+            The stream that stores these advisories, and the consumer there that brings those of `consumer` alone.
+
+        Raises:
+            TopologyError: they are not stored, or the trigger has no end for what is given up.
+            BusError: not now.
+        """
+        config = self._config.triggers[trigger]
+        bus = self._buses[config.bus]
+        async with self._lock:
+            await self._ensure_storing(bus, advisory_subject(consumer))
+            stream = await advisory_stream(bus, trigger, config, consumer)
+            name, reader = advisory_consumer(stream, consumer)
+            changed = await ensure_consumer(bus, name, reader)
+            self._note(bus, f"consumer {name} of stream {stream}", changed)
+        return stream, name
+
     async def prepare_all(self, bus: Bus) -> None:
         """Have every declared stream and consumer of a bus be there, whether or not a trigger asks for it.
 
@@ -98,6 +123,12 @@ class Topology:
         if declared is not None:
             self._note(bus, f"stream {name}", await ensure_stream(bus, name, declared))
 
+    async def _ensure_storing(self, bus: Bus, subject: str) -> None:
+        """Have the declared streams be there that store a subject."""
+        for name, stream in self._config.streams.items():
+            if stream.bus == bus.name and any_covers(stream.subjects, subject):
+                await self._ensure_stream(bus, name)
+
     async def _dead_letter_stream(self, bus: Bus, trigger: str, subject: str) -> str:
         config = self._config.triggers[trigger]
         answer = await bus.api(f"CONSUMER.INFO.{config.stream}.{config.consumer}")
@@ -107,9 +138,7 @@ class Topology:
         if filled is not None:
             declared = filled, self._config.streams[filled]
         else:
-            for name, stream in self._config.streams.items():
-                if stream.bus == bus.name and any_covers(stream.subjects, subject):
-                    await self._ensure_stream(bus, name)
+            await self._ensure_storing(bus, subject)
         name, doubts = await check_dead_letter(
             bus,
             trigger=trigger,

@@ -47,6 +47,8 @@ class ConsumerFinder:
         self.dead_letter_stream: str | None = None
         """Stores the dead letters (`Nats-Expected-Stream`)."""
         self._bus, self._prepare, self._lost, self._warn = bus, prepare, lost, warn
+        self.limited: Callable[[ConsumerInfo], Awaitable[None]] | None = None
+        """Told of one with a finite `max_deliver`, at each look; may raise what `look` does."""
         self._subject = f"CONSUMER.INFO.{config.stream}.{config.consumer}"
         self._prepared = False
         self._warned_of_elections = False
@@ -73,6 +75,7 @@ class ConsumerFinder:
         Raises:
             BusError: the server can't be asked, or it is not declared and not there.
             TriggerError: no trigger can pull from it.
+            TopologyError: what it needs can't be made as declared.
         """
         if not self._prepared:
             self.dead_letter_stream = await self._prepare(None)
@@ -87,6 +90,8 @@ class ConsumerFinder:
         self._check(consumer)
         if before is not None and consumer.is_anew(before):
             self._lost()
+        if consumer.max_deliver > 0 and self.limited is not None:
+            await self.limited(consumer)
         self.consumer, self.shortest_window = consumer, consumer.shortest_window
         return consumer
 

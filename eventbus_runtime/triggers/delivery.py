@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from eventbus_runtime.buses.base import Bus, Frame, PubAck
 from eventbus_runtime.config.model import TriggerConfig
 from eventbus_runtime.counters import TriggerCounters
-from eventbus_runtime.errors import BusUnavailableError, EventbusError, PayloadTooLargeError
+from eventbus_runtime.errors import BusUnavailableError
 from eventbus_runtime.events import DeliveryFailed, Tell
 from eventbus_runtime.message import Message, Raw
 from eventbus_runtime.pipelines.encoding import encode
 from eventbus_runtime.pipelines.outcome import Publish
-from eventbus_runtime.triggers import dead_letter
 from eventbus_runtime.triggers.consumer import ConsumerFinder
 from eventbus_runtime.triggers.fence import Fence
+from eventbus_runtime.triggers.letters import DeadLetters, UnconfirmedError
 from eventbus_runtime.triggers.settlement import (
     Ack,
     DeadLetter,
@@ -184,7 +185,7 @@ class Settler:
         self.stuck: dict[int, dict[str, object]] = {}
         self._config, self._counters, self._tell, self._done = config, counters, tell, done
         self._fence, self._finder = fence, finder
-        self._referenced: set[str] = set()
+        self.letters = DeadLetters(config.dead_letter, bus, finder)
         self._policy = Policy(
             config.retry.delays,
             config.retry.jitter,
@@ -192,6 +193,18 @@ class Settler:
             config.attempts,
             config.on_exhausted == "terminate",
         )
+
+    def beat(self, deliveries: Iterable[ActiveDelivery]) -> None:
+        """Tell progress of those that run, and give up those that nothing has settled by hand in time."""
+        now = asyncio.get_running_loop().time()
+        alive = []
+        for delivery in deliveries:
+            if not delivery.waiting:
+                alive.append(delivery)
+            elif delivery.lease <= now and delivery.claim():
+                self._counters.abandoned += 1
+                self.leave(delivery, Failure("error", "its handler returned, and nothing settled it in time"))
+        self.progress(alive)
 
     def progress(self, deliveries: Sequence[ActiveDelivery]) -> None:
         """Restart the time of these at the server, in sequence order; nothing while the server can't hear it, since
@@ -216,7 +229,7 @@ class Settler:
             BusUnavailableError: `ack_confirm` is on and the ack was not confirmed.
         """
         try:
-            settlement = decide(outcome, delivery.attempt, self._policy, random.random)
+            settlement = decide(outcome, delivery.attempt, self._policy_now(), random.random)
             if isinstance(settlement, DeadLetter) and isinstance(outcome, Failure):
                 try:
                     outcome, settlement = await self._dead_letter(delivery, outcome, settlement)
@@ -237,6 +250,13 @@ class Settler:
         finally:
             self._done(delivery)
         return True
+
+    def _policy_now(self) -> Policy:
+        """The policy, with no more attempts than the consumer allows: behind the last one there is no nak."""
+        policy, consumer = self._policy, self._finder.consumer
+        if consumer is None or consumer.max_deliver <= 0 or policy.attempts is None:
+            return policy
+        return replace(policy, attempts=min(policy.attempts, consumer.max_deliver))
 
     async def _confirm_ack(self, delivery: ActiveDelivery) -> None:
         try:
@@ -295,33 +315,13 @@ class Settler:
         self, delivery: ActiveDelivery, outcome: Failure, settlement: DeadLetter
     ) -> tuple[Failure, Settlement]:
         """Publish the dead letter, and say what is to be settled then: as decided where it is confirmed, else a nak."""
-        letter = dead_letter.build(delivery.message, settlement.reason, outcome.text)
-        for candidate in (letter, dead_letter.without_error(letter)):
-            try:
-                await self._publish_dead(candidate)
-            except PayloadTooLargeError:
-                continue
-            except (EventbusError, ValueError) as error:
-                return _unconfirmed(outcome, f"the dead letter was not confirmed: {error}"), settlement.fallback
-            return outcome, settlement
-        text = "it is too large for the dead-letter subject; a reference is dead-lettered, the message stays"
-        if letter.id not in self._referenced:
-            try:
-                await self._publish_dead(dead_letter.reference(letter))
-                self._referenced.add(letter.id)
-            except (EventbusError, ValueError) as error:
-                text = f"it is too large for the dead-letter subject, and a reference to it was not confirmed: {error}"
-        return _unconfirmed(outcome, text), Nak(settlement.fallback.delay, stuck=True)
-
-    async def _publish_dead(self, letter: dead_letter.DeadLetter) -> None:
-        assert self._config.dead_letter is not None
-        await self.bus.publish(
-            self._config.dead_letter,
-            letter.payload,
-            letter.headers,
-            id=letter.id,
-            expect_stream=self._finder.dead_letter_stream,
-        )
+        try:
+            await self.letters.send(delivery.message, settlement.reason, outcome.text)
+        except UnconfirmedError as error:
+            text = f"{error}; what was to be dead-lettered: {outcome.text or outcome.reason}"
+            fallback = Nak(settlement.fallback.delay, stuck=True) if error.too_large else settlement.fallback
+            return Failure("dead_letter_unconfirmed", text, error=outcome.error), fallback
+        return outcome, settlement
 
     def _stick(self, delivery: ActiveDelivery, outcome: Failure) -> None:
         message = delivery.message
@@ -369,8 +369,3 @@ class Settler:
                 stuck,
             )
         )
-
-
-def _unconfirmed(outcome: Failure, text: str) -> Failure:
-    text = f"{text}; what was to be dead-lettered: {outcome.text or outcome.reason}"
-    return Failure("dead_letter_unconfirmed", text, error=outcome.error)

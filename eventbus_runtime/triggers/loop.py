@@ -109,9 +109,9 @@ class PullLoop:
         self._window.freed(deliveries, size)
         self.perform()
 
-    def unanswered(self) -> None:
-        """The fence gets no answer: look at the consumer, and begin anew."""
-        self._todo.append(Attach(UNANSWERED, pause=True))
+    def unanswered(self, why: str = UNANSWERED) -> None:
+        """The fence gets no answer, or nobody may pull for another reason: look at the consumer, and begin anew."""
+        self._todo.append(Attach(why, pause=True))
         self._alarm.ring()
 
     async def run(self) -> None:

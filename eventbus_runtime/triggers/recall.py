@@ -11,6 +11,7 @@ and means another message.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -59,6 +60,16 @@ class Recall:
         self._bytes += len(joined)
         while self._bytes > _MOST_BYTES or self._settled[0][0] < now - _KEPT:
             self._bytes -= len(self._settled.popleft()[1])
+
+    def runs(self, token: bytes) -> bool:
+        """Whether the message of this ack token runs here, by whatever token."""
+        return identify(token)[1] in self._by_identity()
+
+    def has_settled(self, token: bytes) -> bool:
+        """Whether the message of this ack token was settled here for good of late, by whatever token."""
+        sequence, timestamp = identify(token)[1].split(b".")
+        wanted = re.compile(rb"\.%b\.\d+\.%b\." % (sequence, timestamp))
+        return any(wanted.search(joined) for _, joined in self._settled)
 
     def sayable(self, tokens: list[bytes]) -> list[bytes]:
         """Those of settled deliveries that the server can be told of now; the others are told when they come again."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -26,6 +25,7 @@ from eventbus_runtime.triggers.backoff import Alarm
 from eventbus_runtime.triggers.child import Launch
 from eventbus_runtime.triggers.consumer import ConsumerFinder, Prepare
 from eventbus_runtime.triggers.delivery import NAK, ActiveDelivery, Settler
+from eventbus_runtime.triggers.exhausted import Advisories, Exhausted
 from eventbus_runtime.triggers.fence import Fence
 from eventbus_runtime.triggers.filtering import compile_filter
 from eventbus_runtime.triggers.handling import Unpublished, outcome_of, uncancel
@@ -54,6 +54,7 @@ class SubscribeTrigger:
         shutdown_timeout: seconds that running handlers get when it ends by itself.
         limits: how pull requests look.
         launch: see `Suspects`.
+        advisories: see `Exhausted`.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class SubscribeTrigger:
         shutdown_timeout: float = 30.0,
         limits: Limits | None = None,
         launch: Launch | str = "no other process knows it",
+        advisories: Advisories | None = None,
     ) -> None:
         self.name, self.config = name, config
         self.state, self.reason = State.STARTING, ""
@@ -77,13 +79,19 @@ class SubscribeTrigger:
         self._bus, self._pipeline, self._tell, self._shutdown_timeout = bus, pipeline, tell, shutdown_timeout
         self._limits, self._launch = limits or Limits(), launch
         self._matches, self._call_soon = compile_filter(config.filter), asyncio.get_running_loop().call_soon
-        self._progress = Progress(config.timeout, self._beat, self._overdue, lambda: self._recall.lapsed())
+        self._progress = Progress(
+            config.timeout, lambda alive: self._settler.beat(alive), self._overdue, lambda: self._recall.lapsed()
+        )
         self._recall = Recall(self._progress.deliveries)
         self._fence = Fence(bus, self._recall)
         self._finder = ConsumerFinder(config, bus, prepare, lost=self._fence.forget, warn=self._warn)
         self._settler = Settler(
             name, config, bus, self.counters, tell, self._fence, self._finder, self._published, self._done
         )
+        make = partial(SubscribeTrigger, bus=bus, tell=tell, shutdown_timeout=shutdown_timeout, limits=limits)
+        letters, recall = self._settler.letters, self._recall
+        self._exhausted = Exhausted(name, config, bus, advisories, make, letters, recall, self.counters, tell)
+        self._finder.limited = self._exhausted.look
         self._is_plain = config.ack == "on_success" and not config.ack_confirm
         self._freed_bytes, self._turning, self._redelivered = 0, False, 0
         self._loop: PullLoop | None = None
@@ -119,6 +127,7 @@ class SubscribeTrigger:
         failure: TriggerError | TopologyError | None = None
         try:
             async with anyio.create_task_group() as work:
+                self._exhausted.begin(work, loop.unanswered)
                 self._pool = pool = self._workers(work)
                 self._suspects = Suspects(
                     config, self._launch, pool, self._progress, self._settler, self.counters, self._finish, self._warn
@@ -126,6 +135,7 @@ class SubscribeTrigger:
                 try:
                     failure = await self._pull(loop)
                     await self._drain(loop)
+                    await self._exhausted.end()
                 except BaseException:
                     loop.abort()  # the workers end now: what still comes is handed back
                     self._refused = self._refused or []
@@ -160,6 +170,7 @@ class SubscribeTrigger:
         if self._loop is not None:
             self.set_state(State.DRAINING)
             self._loop.stop()
+            self._exhausted.stop(timeout)
             self._drained.ring()
 
     def set_state(self, state: State, reason: str = "") -> None:
@@ -169,13 +180,13 @@ class SubscribeTrigger:
             self._tell(StateChanged("trigger", self.name, old, state, reason))
 
     async def is_drained(self) -> bool:
-        """Whether the server has nothing for it: 0 pending, 0 unacknowledged.
+        """Whether the server has nothing for it: 0 pending, 0 unacknowledged, nothing given up that it has not seen.
 
         Raises:
             BusError: the server can't be asked.
         """
         consumer = await self._finder.ask()
-        return consumer.num_pending == 0 and consumer.num_ack_pending == 0
+        return consumer.num_pending == 0 and consumer.num_ack_pending == 0 and await self._exhausted.is_drained()
 
     def status(self) -> dict[str, Any]:
         """See `triggers.base.Trigger.status`."""
@@ -299,17 +310,6 @@ class SubscribeTrigger:
         if delivery.claimed and not delivery.cancelled:
             self._settler.fail(delivery, outcome, "settled")
         return outcome
-
-    def _beat(self, deliveries: Iterable[ActiveDelivery]) -> None:
-        now = asyncio.get_running_loop().time()
-        alive = []
-        for delivery in deliveries:
-            if not delivery.waiting:
-                alive.append(delivery)
-            elif delivery.lease <= now and delivery.claim():
-                self.counters.abandoned += 1
-                self._settler.leave(delivery, Failure("error", "its handler returned, and nothing settled it in time"))
-        self._settler.progress(alive)
 
     def _overdue(self, delivery: ActiveDelivery) -> None:
         if self._pipeline.blocking and delivery is not self._suspects.trying:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from eventbus_runtime.buses.stored import StoredMessage
 from eventbus_runtime.dead_letters.letter import Letter, Place
 from eventbus_runtime.dead_letters.selection import Picked, Span, Wanted
-from eventbus_runtime.dead_letters.streams import StoredMessage, Stream
+from eventbus_runtime.dead_letters.streams import Stream
 from eventbus_runtime.dead_letters.unfinished import Attempt, Unfinished
 from eventbus_runtime.headers import Headers
 

@@ -79,6 +79,13 @@ def test_attempts_above_max_deliver_are_an_error(project: Project) -> None:
     project.load(toml + "5")
 
 
+def test_a_limit_without_an_end_for_what_it_ends_is_an_error(project: Project) -> None:
+    toml = SHORT + CONSUMER + "max_deliver = 4"
+    assert "consumers.billing.max_deliver: after 4 deliveries a message would be lost" in project.problem(toml)
+    project.load(SHORT + 'on_exhausted = "terminate"\nattempts = 4\n' + CONSUMER + "max_deliver = 4")
+    project.load(SHORT + CONSUMER + "max_deliver = -1")
+
+
 @pytest.mark.parametrize("policy", ["none", "all"])
 def test_a_trigger_needs_explicit_acks(project: Project, policy: str) -> None:
     toml = SHORT + CONSUMER + f'ack_policy = "{policy}"'

@@ -175,3 +175,21 @@ async def test_a_fence_that_forgets_leaves_it_to_the_recall() -> None:
     attach(recall, consumer(created=ANEW, opt_start_seq=1))
     assert recall.recognise(raw(1), LEASE) is True
     assert recall.recognise(raw(2), LEASE) is False
+
+
+def test_what_was_settled_of_late_is_known_by_whatever_token() -> None:
+    recall = Recall({})
+    recall.keep([token(5), b"$JS.ACK.hub.acc.S.c.1.6.6.7.0.x", token(9)], 0.0)
+    assert [recall.has_settled(token(sequence, count=3)) for sequence in (5, 6, 7, 9)] == [True, True, False, True]
+    assert not recall.has_settled(token(5, time=8))
+    recall.keep([token(10)], 11.0)
+    assert not recall.has_settled(token(5))
+
+
+def test_what_runs_is_known_by_whatever_token() -> None:
+    recall = Recall(running(5))
+    assert [recall.runs(token(5, count=3)), recall.runs(token(6)), recall.runs(token(5, time=8))] == [
+        True,
+        False,
+        False,
+    ]
