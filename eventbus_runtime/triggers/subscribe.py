@@ -237,11 +237,10 @@ class SubscribeTrigger:
         return [raw for raw, _ in left], [size for _, size in left]
 
     def _refuse(self, raws: list[Raw]) -> None:
-        if self._refused is None:
-            if raws:
-                self._bus.answer_all([raw[1] for raw in raws], NAK)
-        else:
+        if self._refused is not None:
             self._refused.extend(raws)
+        elif raws:
+            self._bus.answer_all([raw[1] for raw in raws], NAK)
 
     def _hand_back(self) -> None:
         """Nak what came too late, in sequence order."""
@@ -387,16 +386,14 @@ class SubscribeTrigger:
     async def _end(self, delivery: ActiveDelivery) -> None:
         """The time is over for this one."""
         in_thread = self._pipeline.blocking and delivery is not self._suspects.trying
-        if delivery.waiting and delivery.claim():
-            await self._settler.settle(delivery, Failure("cancelled", "stopped before it was settled by hand"))
-        elif delivery.is_publishing and delivery.claim():
-            await self._settler.settle(delivery, Failure("cancelled", "stopped before its publish was confirmed"))
-        elif in_thread and delivery.in_handler and delivery.claim():
+        if (delivery.waiting or delivery.is_publishing) and delivery.claim():
+            what = "it was settled by hand" if delivery.waiting else "its publish was confirmed"
+            await self._settler.settle(delivery, Failure("cancelled", f"stopped before {what}"))
+            return
+        if in_thread and delivery.in_handler and delivery.claim():
             # Its thread goes on until the process ends: a nak would start a second copy beside it.
             self._settler.leave(delivery, Failure("cancelled", "still in its thread at the end"))
-            delivery.cancel("stop")
-        else:
-            delivery.cancel("stop")
+        delivery.cancel("stop")
 
     def _warn(self, text: str) -> None:
         self._tell(Warned(self.name, text, {}))
