@@ -63,13 +63,13 @@ class Recall:
 
     def runs(self, token: bytes) -> bool:
         """Whether the message of this ack token runs here, by whatever token."""
-        return identify(token)[1] in self._by_identity()
+        message = _anywhere(token)
+        return any(message.search(delivery.token) for delivery in self._now_running)
 
     def has_settled(self, token: bytes) -> bool:
         """Whether the message of this ack token was settled here for good of late, by whatever token."""
-        sequence, timestamp = identify(token)[1].split(b".")
-        wanted = re.compile(rb"\.%b\.\d+\.%b\." % (sequence, timestamp))
-        return any(wanted.search(joined) for _, joined in self._settled)
+        message = _anywhere(token)
+        return any(message.search(joined) for _, joined in self._settled)
 
     def sayable(self, tokens: list[bytes]) -> list[bytes]:
         """Those of settled deliveries that the server can be told of now; the others are told when they come again."""
@@ -157,3 +157,8 @@ def identify(token: bytes) -> tuple[int, bytes]:
     parts = token.split(b".")
     at = 5 if len(parts) == 9 else 7
     return int(parts[at]), b"%b.%b" % (parts[at], parts[at + 2])
+
+
+def _anywhere(token: bytes) -> re.Pattern[bytes]:
+    """Finds any ack token of the same message, also among joined ones, without taking them apart."""
+    return re.compile(rb"\.%b\.\d+\.%b\." % tuple(identify(token)[1].split(b".")))
