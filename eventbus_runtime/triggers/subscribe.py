@@ -105,21 +105,7 @@ class SubscribeTrigger:
             raise TriggerError(f"trigger {self.name} is running already")
         if self._stop_at is not None:
             return self.set_state(State.STOPPED)
-        config, limits = self.config, self._limits
-        capacity, most = config.max_in_flight, config.max_bytes
-        self._window = PullWindow(capacity, limits) if most is None else ByteWindow(capacity, most, limits)
-        self._loop = loop = PullLoop(
-            self._bus,
-            self._window,
-            limits,
-            self._fence,
-            self.counters,
-            look=self._look,
-            start=self._start,
-            refuse=self._refuse,
-            set_state=self.set_state,
-            warn=self._warn,
-        )
+        config, loop = self.config, self._new_loop()
         unlisten = self._bus.listen(loop)
         # What an earlier run has left unsettled is in this one's window too, and what it has freed is not.
         self._freed_bytes = -sum(delivery.size for delivery in self._progress.deliveries)
@@ -133,7 +119,11 @@ class SubscribeTrigger:
                     config, self._launch, pool, self._progress, self._settler, self.counters, self._finish, self._warn
                 )
                 try:
-                    failure = await self._pull(loop)
+                    try:
+                        await loop.run()
+                    except (TriggerError, TopologyError) as error:
+                        loop.stop()
+                        failure = error  # what is running now is drained all the same
                     await self._drain(loop)
                     await self._exhausted.end()
                 except BaseException:
@@ -151,6 +141,23 @@ class SubscribeTrigger:
         if failure is not None:
             raise failure
         return self.set_state(State.STOPPED)
+
+    def _new_loop(self) -> PullLoop:
+        capacity, most, limits = self.config.max_in_flight, self.config.max_bytes, self._limits
+        self._window = PullWindow(capacity, limits) if most is None else ByteWindow(capacity, most, limits)
+        self._loop = PullLoop(
+            self._bus,
+            self._window,
+            limits,
+            self._fence,
+            self.counters,
+            look=self._look,
+            start=self._start,
+            refuse=self._refuse,
+            set_state=self.set_state,
+            warn=self._warn,
+        )
+        return self._loop
 
     def _workers(self, group: TaskGroup) -> WorkerPool:
         return WorkerPool(
@@ -339,16 +346,6 @@ class SubscribeTrigger:
             self._loop.freed(self._window.running - len(self._progress.deliveries), size)
             if not self._progress.deliveries:
                 self._drained.ring()
-
-    @staticmethod
-    async def _pull(loop: PullLoop) -> TriggerError | TopologyError | None:
-        """Pull until the stop, or until it can't work; what is running then is drained all the same."""
-        try:
-            await loop.run()
-        except (TriggerError, TopologyError) as error:
-            loop.stop()
-            return error
-        return None
 
     async def _drain(self, loop: PullLoop) -> None:
         """The stop order from its second step on (docs/trigger.md): what is under way still starts; what comes too
