@@ -7,6 +7,7 @@ EventbusError
 ├── DecodeError             a payload that does not decode to what the handler asked for
 ├── BusError                a broker connection
 │   ├── BusUnavailableError       not connected, or no answer in time; retryable
+│   │   └── NotPermittedError           the server does not permit the subject
 │   ├── AuthenticationError       the server refuses the credentials
 │   ├── JetStreamDisabledError    reached, but JetStream is off for this account
 │   ├── PayloadTooLargeError      more than the server's max_payload; never sent
@@ -87,6 +88,14 @@ class BusUnavailableError(BusError):
     """The bus is not connected, or did not answer in time."""
 
     retryable = True
+
+
+class NotPermittedError(BusUnavailableError):
+    """The server does not permit our user to publish to `subject`, so that nothing was done. It may permit it later."""
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        super().__init__(f"the server does not permit it to publish to {subject!r}: give its user that permission")
 
 
 class AuthenticationError(BusError):

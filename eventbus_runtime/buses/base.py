@@ -57,13 +57,23 @@ class Inbox(Protocol):
 
 
 class ConnectionListener(Protocol):
-    """Told of breaks. Both are called on the event loop and must not block."""
+    """Told of breaks and refusals. All are called on the event loop and must not block."""
 
     def disconnected(self) -> None:
         """The connection is gone; nothing that it owed us will come."""
 
     def connected(self) -> None:
         """There is a connection again. Inboxes of the old one are dead."""
+
+    def denied(self, subject: str) -> str | None:
+        """The server does not permit a publish; the connection stands.
+
+        Args:
+            subject: to which one, in lower case: nats-py tells it so.
+
+        Returns:
+            What that subject, or all of its kind, is called, where this listener publishes there; else None.
+        """
 
 
 class Bus(Protocol):
@@ -117,6 +127,7 @@ class Bus(Protocol):
 
         Raises:
             PayloadTooLargeError: with its headers it is above `max_payload`; nothing was sent.
+            NotPermittedError: the server does not permit this subject.
             NoStreamError: no stream listens there, nor did half a second later (NATS ADR-22).
             StreamFullError, WrongSequenceError, MessageTooLargeError: the stream refused it for this reason.
             PublishError: it was refused for another reason, or no confirmation came in time; then it may have been
@@ -146,6 +157,7 @@ class Bus(Protocol):
         """Ask, and return the answer's payload.
 
         Raises:
+            NotPermittedError: the server does not permit this subject.
             BusUnavailableError: no connection, nobody listens (503), or no answer within `timeout` seconds.
         """
 
@@ -155,6 +167,7 @@ class Bus(Protocol):
         Raises:
             NotFoundError, ApiError: the API's own error.
             JetStreamDisabledError: JetStream is off on this server or account.
+            NotPermittedError: the server does not permit this subject.
             BusUnavailableError: no answer.
         """
 

@@ -19,6 +19,22 @@ _ELECTION = 15.0
 # Seconds that an answer is waited for. Who is asked amid an election may never answer, and its successor only the next
 # question; so the first wait is short, and where the way is slow the next ones are longer.
 _PATIENCE, _MOST_PATIENCE = 1.0, 5.0
+_SHORT_TOKEN = 8  # dots of an ack token without a domain
+
+
+def denied_name(subject: str, pulls: str) -> str | None:
+    """What a consumer's pull subject, or all of its ack subjects, is called, where `subject` is one of them.
+
+    Args:
+        subject: a subject that the server does not permit, in lower case.
+        pulls: the consumer's pull subject.
+    """
+    if subject == pulls.lower():
+        return pulls
+    both = ".".join(pulls.split(".")[-2:])
+    if not subject.startswith("$js.ack.") or f".{both.lower()}." not in subject:
+        return None
+    return f"$JS.ACK.{'*.*.' if subject.count('.') > _SHORT_TOKEN else ''}{both}.>"
 
 
 class ConsumerFinder:

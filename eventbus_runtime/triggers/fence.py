@@ -53,6 +53,8 @@ class Fence:
         """Called when it is no longer `late`."""
         self.unanswered: Callable[[], None] = _nobody
         """Called when it has been `late` for long; it goes on trying."""
+        self.why = UNANSWERED
+        """Why it is late, as far as anybody has told."""
         self._loop = asyncio.get_running_loop()
         self._acks: list[bytes] = []
         self._terms: list[bytes] = []
@@ -134,7 +136,7 @@ class Fence:
                 return
             if self._inbox is None:
                 raise BusUnavailableError("the connection was lost before the server has answered acks")
-        raise BusUnavailableError(UNANSWERED)
+        raise BusUnavailableError(self.why)
 
     async def settled(self) -> None:
         """As `prove`, but nothing is sent again before a second went by: for the end of a good connection."""
@@ -223,7 +225,7 @@ class Fence:
         if not self._unproven:
             self._resends.clear()
         if was_late and not self.late:
-            self._tries = 0
+            self._tries, self.why = 0, UNANSWERED
             self._answered.ring()
             self.proven()
 

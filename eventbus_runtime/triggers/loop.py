@@ -13,12 +13,14 @@ import anyio
 from eventbus_runtime.buses.base import Bus, Frame, Inbox
 from eventbus_runtime.buses.info import ConsumerInfo
 from eventbus_runtime.counters import TriggerCounters
-from eventbus_runtime.errors import BusError, BusUnavailableError, TriggerError
+from eventbus_runtime.errors import BusError, BusUnavailableError, NotPermittedError, TriggerError
 from eventbus_runtime.events import State
 from eventbus_runtime.message import AckToken, Raw
 from eventbus_runtime.triggers.backoff import Alarm, Backoff
-from eventbus_runtime.triggers.fence import UNANSWERED, Fence
+from eventbus_runtime.triggers.consumer import denied_name
+from eventbus_runtime.triggers.fence import Fence
 from eventbus_runtime.triggers.pull import Attach, Command, Fail, Limits, Ping, PullWindow, Renew, Request
+from eventbus_runtime.triggers.pull_bytes import sizes_of
 from eventbus_runtime.triggers.status import Status
 
 _OPEN_CREDIT_AT_STOP = 0.25
@@ -91,6 +93,16 @@ class PullLoop:
         self._forget_inboxes()
         self._alarm.ring()
 
+    def denied(self, subject: str) -> str | None:
+        """See `buses.base.ConnectionListener`: nothing can be pulled, or nothing settled."""
+        name = denied_name(subject, self._subject)
+        if name is not None:
+            why = str(NotPermittedError(name))
+            if name != self._subject:
+                self._fence.why = why
+            self.unanswered(why)
+        return name
+
     def stop(self) -> None:
         """Ask for nothing more; `run` returns soon. Deliveries that are under way still start, until `close`."""
         self._stopping = True
@@ -109,10 +121,10 @@ class PullLoop:
         self._window.freed(deliveries, size)
         self.perform()
 
-    def unanswered(self, why: str = UNANSWERED) -> None:
-        """The fence gets no answer, or nobody may pull for another reason: look at the consumer, and begin anew."""
-        self._todo.append(Attach(why, pause=True))
-        self._alarm.ring()
+    def unanswered(self, why: str = "") -> None:
+        """The server does not answer, or says `why` it will not: look at the consumer, and begin anew."""
+        self._window.interrupt(why or self._fence.why)
+        self.perform()
 
     async def run(self) -> None:
         """Pull until `stop`.
@@ -258,7 +270,7 @@ class PullLoop:
         if deliveries:
             self._delivered_at = now
             if self._window.slots > 1:
-                sizes = _sizes(deliveries)
+                sizes = sizes_of(deliveries)
             else:
                 sizes = [0] * len(deliveries)
                 # Two will do: where many fit into one read, they are small.
@@ -386,8 +398,3 @@ class PullLoop:
         inboxes, self._inboxes = self._inboxes, []
         for inbox in inboxes:
             inbox.close()
-
-
-def _sizes(deliveries: list[Raw]) -> list[int]:
-    """Bytes of each, as the server counts them for a request's max_bytes."""
-    return [len(subject) + len(reply) + len(body) + len(block or b"") for subject, reply, body, block in deliveries]

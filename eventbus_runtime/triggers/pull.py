@@ -186,6 +186,10 @@ class PullWindow:
         else:
             self._interrupt(Attach(f"the server says {status}", pause=True))
 
+    def interrupt(self, reason: str) -> None:
+        """What is asked for is as good as lost: look at the consumer, and begin anew."""
+        self._interrupt(Attach(reason, pause=True))
+
     def tick(self, now: float) -> None:
         """Time went by. Two missed heartbeats are a silence; before it is believed, the server is asked."""
         silent = now - self._heard > 2 * self.limits.heartbeat

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from eventbus_runtime.message import Raw
 from eventbus_runtime.triggers.pull import Limits, PullWindow, Request
 from eventbus_runtime.triggers.status import Answer, Status
 
@@ -108,3 +109,8 @@ class ByteWindow(PullWindow):
     def _forget(self) -> None:
         super()._forget()
         self._accounts = [None] * self.slots
+
+
+def sizes_of(deliveries: list[Raw]) -> list[int]:
+    """Bytes of each, as the server counts them for a request's max_bytes."""
+    return [len(subject) + len(reply) + len(body) + len(block or b"") for subject, reply, body, block in deliveries]

@@ -145,6 +145,9 @@ async def test_what_was_read_before_a_loss_comes_before_it(server: NatsServer) -
         def connected(self) -> None:
             pass
 
+        def denied(self, subject: str) -> None:
+            pass
+
     client = await connected(server)
     async with NatsBus.adopt("main", client) as bus:
         bus.listen(Breaks())

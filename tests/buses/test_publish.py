@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from eventbus_runtime.buses.base import Frame
+from eventbus_runtime.buses.base import Frame, PubAck
 from eventbus_runtime.errors import (
     ApiError,
     BusUnavailableError,
     JetStreamDisabledError,
     NotFoundError,
+    NotPermittedError,
     PayloadTooLargeError,
     PublishError,
 )
@@ -217,6 +218,27 @@ async def test_what_the_server_does_not_permit_is_told_once_with_its_subject(mak
         [warned] = [fact for fact in facts.all if isinstance(fact, Warned)]
         assert warned.text == 'permissions violation for publish to "secret.plans"'
         assert bus.counters.reconnects == 0
+
+
+async def test_who_waits_for_what_is_not_permitted_is_told_at_once_and_nobody_else(make_server: MakeServer) -> None:
+    server = make_server(
+        'authorization { users: [ { user: a, password: b, permissions: { publish: { deny: ["Secret.>"] } } } ] }'
+    )
+    async with bus_on(server.url, auth={"user": "a", "password": "b"}) as bus:
+        await bus.wait_connected()
+        await bus.api("STREAM.CREATE.ORDERS", {**ORDERS, "subjects": ["orders.*", "Secret.*"]})
+        first, second, asked, fine = await asyncio.gather(
+            bus.publish("Secret.plans", b"1", timeout=60),
+            bus.publish("Secret.plans", b"2", timeout=60),
+            bus.request("Secret.names", timeout=60),
+            bus.publish("orders.created", b"3"),
+            return_exceptions=True,
+        )
+        assert isinstance(first, NotPermittedError)
+        assert isinstance(second, NotPermittedError)
+        assert isinstance(asked, NotPermittedError)
+        assert (first.subject, asked.subject) == ("Secret.plans", "Secret.names")
+        assert isinstance(fine, PubAck)
 
 
 async def test_headers_reach_the_stream_with_all_their_values(server: NatsServer) -> None:

@@ -24,6 +24,9 @@ class Breaks:
     def connected(self) -> None:
         self.told.append("connected")
 
+    def denied(self, subject: str) -> None:
+        self.told.append(f"denied {subject}")
+
 
 async def broken(bus: NatsBus, server: NatsServer) -> None:
     """Kill the server, and wait until the bus has seen it."""

@@ -83,4 +83,4 @@ class Adoption:
     def _error(self, error: Exception) -> None:
         text = sentence(error)
         if PERMISSIONS_VIOLATION in text:
-            self._life.warn(text)
+            self._life.denied(text)

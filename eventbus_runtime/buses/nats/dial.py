@@ -35,14 +35,14 @@ class DialledClient(Client):
     """A nats-py client that never closes or reconnects itself: it says that it ended, and its keeper acts.
 
     Args:
-        warn: called with what the server refuses without closing the connection.
+        denied: called with what the server refuses without closing the connection.
     """
 
-    def __init__(self, warn: Callable[[str], None], *, wants_tls: bool) -> None:
+    def __init__(self, denied: Callable[[str], None], *, wants_tls: bool) -> None:
         super().__init__()
         self.ended: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
         self.last_noted: Exception | None = None
-        self._warn = warn
+        self._denied = denied
         self._wants_tls = wants_tls
 
     def end(self, error: BaseException | None) -> None:
@@ -57,7 +57,7 @@ class DialledClient(Client):
     async def _process_err(self, err_msg: str) -> None:
         text = err_msg.strip("'")
         if PERMISSIONS_VIOLATION in text:
-            self._warn(text)
+            self._denied(text)
         else:
             self.end(nats.errors.Error(text))
 
@@ -124,7 +124,7 @@ async def dial(life: Lifecycle, config: BusConfig, place: Endpoint) -> DialledCl
         BusError: this nats-py is not one that we know.
     """
     options = connect_options(life.name, config, place)
-    client = DialledClient(life.warn, wants_tls="tls" in options)
+    client = DialledClient(life.denied, wants_tls="tls" in options)
     try:
         check_client(client)
         async with asyncio.timeout(config.connect_timeout):

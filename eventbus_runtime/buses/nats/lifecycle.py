@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 
 from nats.aio.client import Client
 
 from eventbus_runtime.buses.base import ConnectionListener
+from eventbus_runtime.buses.nats.errors import PERMISSIONS_VIOLATION
 from eventbus_runtime.buses.nats.link import Link
 from eventbus_runtime.buses.nats.writer import Writer
 from eventbus_runtime.counters import BusCounters
@@ -18,6 +20,8 @@ from eventbus_runtime.events import State, StateChanged, Tell, Warned
 _MAX_WARNINGS = 100
 # The server's default, until its greeting says otherwise.
 _MAX_PAYLOAD = 1 << 20
+# As nats-py tells it (nats-server, server/client.go: pubPermissionViolation).
+_DENIED = re.compile(f'{PERMISSIONS_VIOLATION} for publish to "(.+)"')
 
 
 class Lifecycle:
@@ -116,6 +120,20 @@ class Lifecycle:
         self.detach("the bus was stopped")
         self.writer.close()
         self._settled.set()
+
+    def denied(self, text: str) -> None:
+        """The server refuses one thing, and the connection stands: fail what waits for it, and tell who did it.
+
+        Args:
+            text: the server's own, in lower case.
+        """
+        match = _DENIED.search(text)
+        if match is not None:
+            subject = match[1]
+            names = [listener.denied(subject) for listener in tuple(self._listeners)]
+            names.append(self.link.requests.denied(subject) if self.link is not None else None)
+            text = text.replace(subject, next((name for name in names if name), subject))
+        self.warn(text)
 
     def warn(self, text: str, **detail: object) -> None:
         """Tell an operator of something, once per text."""

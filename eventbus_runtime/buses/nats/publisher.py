@@ -12,9 +12,15 @@ from typing import TypeAlias, cast
 from eventbus_runtime.buses.base import Done, HeaderPairs, PubAck
 from eventbus_runtime.buses.nats.errors import refusal
 from eventbus_runtime.buses.nats.lifecycle import Lifecycle
-from eventbus_runtime.buses.nats.requests import Requests, json_object, nobody_listens, too_large
+from eventbus_runtime.buses.nats.requests import Failed, Requests, json_object, nobody_listens, too_large
 from eventbus_runtime.buses.nats.writer import publication
-from eventbus_runtime.errors import BusUnavailableError, EventbusError, NoStreamError, PublishError
+from eventbus_runtime.errors import (
+    BusUnavailableError,
+    EventbusError,
+    NoStreamError,
+    NotPermittedError,
+    PublishError,
+)
 from eventbus_runtime.headers import encode
 from eventbus_runtime.message import Raw
 
@@ -104,8 +110,8 @@ class Publisher:
         return reply
 
     def _send(self, one: _Try) -> None:
-        requests, reply, command, size, _, _, deadline, _, _ = one
-        requests.expect(reply, deadline, self._answered, one)
+        requests, reply, command, size, subject, _, deadline, _, _ = one
+        requests.expect(reply, deadline, subject, self._answered, one)
         if self._line or self._is_full(size):
             self._line[reply] = command, size
         else:
@@ -113,7 +119,7 @@ class Publisher:
             self._open_bytes += size
             self._write(command)
 
-    def _take(self, answer: Raw | BusUnavailableError | TimeoutError, one: _Try) -> None:
+    def _take(self, answer: Raw | Failed, one: _Try) -> None:
         requests, reply, command, size, subject, timeout, deadline, tries, done = one
         was_sent = self._leave(reply)
         if isinstance(answer, Exception):
@@ -123,7 +129,7 @@ class Publisher:
             self._life.counters.published += type(result) is PubAck
         elif tries < _RETRIES and (resume_at := monotonic() + _RETRY_AFTER) < deadline:
             again = (requests, reply, command, size, subject, timeout, deadline, tries + 1, done)
-            requests.expect(reply, resume_at, self._resume, again)
+            requests.expect(reply, resume_at, subject, self._resume, again)
             return
         else:
             result = NoStreamError(f"no stream stores {subject!r}: declare one, or correct the subject")
@@ -132,7 +138,7 @@ class Publisher:
         except asyncio.InvalidStateError:
             pass  # the future of a publish that was cancelled in this turn of the event loop
 
-    def _resume(self, why: Raw | BusUnavailableError | TimeoutError, one: _Try) -> None:
+    def _resume(self, why: Raw | Failed, one: _Try) -> None:
         if isinstance(why, BusUnavailableError):
             one[-1](why)
         else:
@@ -166,9 +172,9 @@ class Publisher:
             self._open_bytes += size
             self._write(command)
 
-    def _unconfirmed(
-        self, error: BusUnavailableError | TimeoutError, subject: str, timeout: float, was_sent: bool
-    ) -> EventbusError:
+    def _unconfirmed(self, error: Failed, subject: str, timeout: float, was_sent: bool) -> EventbusError:
+        if isinstance(error, NotPermittedError):
+            return error
         if was_sent:
             text = f"the message to {subject!r} may have been stored: publish it again with the same id"
         else:

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 from eventbus_runtime.buses.nats.writer import publication
-from eventbus_runtime.errors import BusUnavailableError, PayloadTooLargeError
+from eventbus_runtime.errors import BusUnavailableError, NotPermittedError, PayloadTooLargeError
 from eventbus_runtime.message import Raw
 
 _NO_RESPONDERS = 503
@@ -30,7 +30,10 @@ def nobody_listens(raw: Raw) -> bool:
     return not raw[2] and status(raw) == _NO_RESPONDERS
 
 
-Answer: TypeAlias = Callable[[Raw | BusUnavailableError | TimeoutError, Any], None]
+Failed: TypeAlias = BusUnavailableError | TimeoutError
+"""Why no answer will come."""
+
+Answer: TypeAlias = Callable[[Raw | Failed, Any], None]
 """Takes what answers first (it may be a status of the server), or why nothing will; and what it was to be given."""
 
 
@@ -47,7 +50,7 @@ class Requests:
         self._write = write
         self._loop = asyncio.get_running_loop()
         self._tokens = itertools.count()
-        self._waiting: dict[bytes, tuple[Answer, Any, float]] = {}
+        self._waiting: dict[bytes, tuple[Answer, Any, float, str]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._served_from = inf  # the timer is early enough for deadlines from here on
 
@@ -55,10 +58,11 @@ class Requests:
         """A reply subject that nothing else has."""
         return b"%b%x" % (self._prefix, next(self._tokens))
 
-    def expect(self, reply: bytes, deadline: float, answer: Answer, what: Any) -> None:
+    def expect(self, reply: bytes, deadline: float, subject: str, answer: Answer, what: Any) -> None:
         """Have `answer` called with `what`, once, unless `reply` is forgotten before: with what answers there first,
-        with TimeoutError after `deadline`, or with BusUnavailableError when the connection is lost."""
-        self._waiting[reply] = answer, what, deadline
+        with TimeoutError after `deadline`, with NotPermittedError when the server refuses what goes to `subject`, or
+        with BusUnavailableError when the connection is lost."""
+        self._waiting[reply] = answer, what, deadline, subject
         if deadline < self._served_from:
             self._arm(deadline)
 
@@ -77,11 +81,12 @@ class Requests:
         Raises:
             TimeoutError: no answer came.
             BusUnavailableError: the connection was lost meanwhile.
+            NotPermittedError: the server does not permit this subject.
             ValueError: the subject can't go on the wire.
         """
         answered: asyncio.Future[Raw | Exception] = self._loop.create_future()
         reply = self.new_reply()
-        self.expect(reply, monotonic() + timeout, _resolve, answered)
+        self.expect(reply, monotonic() + timeout, subject, _resolve, answered)
         try:
             self._write(publication(subject, payload, reply.decode()))
             answer = await answered
@@ -99,14 +104,22 @@ class Requests:
             if entry is not None:
                 entry[0](raw, entry[1])
 
+    def denied(self, subject: str) -> str | None:
+        """The server does not permit publishes to `subject`, which is in lower case: fail what went there. Returns its
+        name as it was written, None where nothing did."""
+        refused = {reply: entry[3] for reply, entry in self._waiting.items() if entry[3].lower() == subject}
+        name = next(iter(refused.values()), None)
+        self._end(list(refused), lambda: NotPermittedError(name or subject))
+        return name
+
     def fail(self, reason: str) -> None:
         """The connection is gone: no answer will come."""
         self._end(list(self._waiting), lambda: BusUnavailableError(reason))
         if self._timer is not None:
             self._timer.cancel()
 
-    def _end(self, replies: list[bytes], error: Callable[[], BusUnavailableError | TimeoutError]) -> None:
-        for answer, what, _ in [self._waiting.pop(reply) for reply in replies]:
+    def _end(self, replies: list[bytes], error: Callable[[], Failed]) -> None:
+        for answer, what, _, _ in [self._waiting.pop(reply) for reply in replies]:
             answer(error(), what)
 
     def _arm(self, deadline: float) -> None:
@@ -120,13 +133,13 @@ class Requests:
     def _tick(self) -> None:
         self._timer, self._served_from = None, inf
         now = monotonic()
-        self._end([reply for reply, (_, _, deadline) in self._waiting.items() if deadline <= now], TimeoutError)
-        next_deadline = min((deadline for _, _, deadline in self._waiting.values()), default=inf)
+        self._end([reply for reply, (_, _, deadline, _) in self._waiting.items() if deadline <= now], TimeoutError)
+        next_deadline = min((deadline for _, _, deadline, _ in self._waiting.values()), default=inf)
         if next_deadline < self._served_from:
             self._arm(next_deadline)
 
 
-def _resolve(answer: Raw | BusUnavailableError | TimeoutError, future: asyncio.Future[Raw | Exception]) -> None:
+def _resolve(answer: Raw | Failed, future: asyncio.Future[Raw | Exception]) -> None:
     if not future.done():  # it may have been cancelled in this turn of the event loop
         future.set_result(answer)
 
