@@ -271,8 +271,10 @@ async def make_consumer(bus: NatsBus, *, ack_wait: float = 30.0, **config: Any) 
 
 
 @asynccontextmanager
-async def connected(url: str, facts: list[Fact] | None = None, name: str = "main") -> AsyncIterator[NatsBus]:
-    async with NatsBus(name, BusConfig(), urls=[url], tell=(facts if facts is not None else []).append) as bus:
+async def connected(
+    url: str, facts: list[Fact] | None = None, name: str = "main", config: BusConfig | None = None
+) -> AsyncIterator[NatsBus]:
+    async with NatsBus(name, config or BusConfig(), urls=[url], tell=(facts if facts is not None else []).append) as bus:
         await bus.wait_connected()
         yield bus
 
@@ -286,6 +288,7 @@ async def running(
     consumer: dict[str, Any] | None = None,
     make: bool = True,
     url: str = "",
+    bus: BusConfig | None = None,
     wait: bool = True,
     **config: Any,
 ) -> AsyncIterator[Live]:
@@ -297,6 +300,7 @@ async def running(
         stream, consumer: settings of `S` and `c`, in the server's words; `ack_wait` in seconds.
         make: whether to make these first.
         url: the trigger's way to the server, as a proxy's.
+        bus: settings of the trigger's connection.
         wait: whether to enter the block only when it runs.
         config: see `make_trigger`.
     """
@@ -308,8 +312,8 @@ async def running(
         if make:
             await make_stream(outside, **(stream or {}))
             await make_consumer(outside, **(consumer or {}))
-        bus = await stack.enter_async_context(connected(url or server.url, facts))
-        live = Live(make_trigger(bus, handler, facts, **config), bus, outside, facts)
+        ours = await stack.enter_async_context(connected(url or server.url, facts, config=bus))
+        live = Live(make_trigger(ours, handler, facts, **config), ours, outside, facts)
         async with anyio.create_task_group() as group:
             group.start_soon(live.run)
             if wait:
