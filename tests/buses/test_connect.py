@@ -15,7 +15,7 @@ from eventbus_runtime.buses.nats import connection, reader
 from eventbus_runtime.errors import BusError, BusUnavailableError, ConfigError
 from eventbus_runtime.events import State, StateChanged
 from eventbus_runtime.testing.server import NatsServer, free_port
-from tests.buses.helpers import Facts, bus_on
+from tests.buses.helpers import Facts, bus_on, poll
 from tests.conftest import MakeServer
 
 
@@ -95,6 +95,28 @@ async def test_of_several_addresses_a_dead_one_does_not_matter(server: NatsServe
     async with bus_on(*dead, server.url) as bus:
         await bus.wait_connected()
         assert bus.url == server.url
+
+
+async def test_addresses_that_are_dead_unknown_or_mute_do_not_matter_at_the_start_nor_after_a_break(
+    server: NatsServer,
+) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as mute:
+        bad = (
+            f"nats://127.0.0.1:{free_port()}",
+            "nats://no-such-host.invalid:4222",
+            f"nats://127.0.0.1:{mute.sockets[0].getsockname()[1]}",
+        )
+        async with bus_on(*bad, server.url, connect_timeout=0.3) as bus:
+            await bus.wait_connected()
+            server.kill()
+            await poll(lambda: not bus.is_connected)
+            server.start()
+            await bus.wait_connected()
+            assert (bus.url, bus.counters.reconnects) == (server.url, 1)
 
 
 async def test_an_address_without_scheme_and_one_with_a_name_will_do(server: NatsServer) -> None:
