@@ -9,7 +9,7 @@ done here. Naks are not kept: a late one could give up a delivery that somebody 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain, count
 from typing import NamedTuple, TypeAlias
 
@@ -101,10 +101,10 @@ class Fence:
             if self._timer is None:
                 self._timer = self._loop.call_at(now + _PATIENCE, self._look)
 
-    def overtaken(self, now: float) -> None:
-        """The server delivers something again; see `Recall.overtaken`."""
+    def overtaken(self, raws: Sequence[Raw], now: float) -> bool:
+        """The server delivers some of these again; see `Recall.overtaken`."""
         said = ((written.acks, written.terms) for written in self._unproven.values())
-        self.recall.overtaken(now, chain(self._acks, self._terms, *chain.from_iterable(said)))
+        return self.recall.overtaken(raws, now, chain(self._acks, self._terms, *chain.from_iterable(said)))
 
     def asking(self) -> None:
         """The server is asked what it knows to have delivered: what was written before is of deliveries before."""

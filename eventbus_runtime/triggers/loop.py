@@ -25,8 +25,6 @@ from eventbus_runtime.triggers.status import Status
 
 _OPEN_CREDIT_AT_STOP = 0.25
 _ANSWER_AT_STOP = 1.0
-# Bytes of payload that a server may owe a trigger without a `max_bytes`: it cuts a connection to which it owes 64 MiB.
-_OWED = 16 << 20
 
 
 class PullLoop:
@@ -126,6 +124,11 @@ class PullLoop:
         self._window.interrupt(why or self._fence.why)
         self.perform()
 
+    def look_soon(self) -> None:
+        """The consumer is not what it was: see."""
+        self._check_at = 0.0
+        self._alarm.ring()
+
     async def run(self) -> None:
         """Pull until `stop`.
 
@@ -179,7 +182,7 @@ class PullLoop:
         if consumer is not None:
             self._fence.recall.attached(consumer)
             if self._largest < 0 and self._window.slots == 1:
-                self._owe(self._bus.max_payload)
+                self._window.owe(self._bus.max_payload)
         try:
             await self._fence.prove(consumer.delivered if consumer is not None else None)
         except BusError:
@@ -254,7 +257,7 @@ class PullLoop:
         self._fence.recall.looked(consumer)
         if self._largest > 0:  # what was large may have been an exception
             self._largest //= 2
-            self._owe(self._largest)
+            self._window.owe(self._largest)
         may_come = consumer.max_ack_pending <= 0 or consumer.num_ack_pending < consumer.max_ack_pending
         silent = now - self._delivered_at >= self._limits.check
         if silent and consumer.num_pending and may_come and not consumer.paused and self._window.credit:
@@ -297,10 +300,7 @@ class PullLoop:
         """So large a payload came: the server must not owe us more of them than it keeps for a client."""
         if size > self._largest:
             self._largest = size
-            self._owe(size)
-
-    def _owe(self, size: int) -> None:
-        self._window.most_owed = max(1, min(self._window.capacity, _OWED // max(1, size)))
+            self._window.owe(size)
 
     def _deliveries(self, raws: list[Raw]) -> list[Raw]:
         # No client can forge one: the server refuses what is published with a reply subject below $JS.ACK.

@@ -19,6 +19,8 @@ from eventbus_runtime.triggers.status import Answer, Status
 
 _REMEMBERED = 1024
 _SILENCES_BEFORE_LOOKING = 3
+# Bytes of payload that a server may owe a trigger without a `max_bytes`: it cuts a connection to which it owes 64 MiB.
+_OWED = 16 << 20
 
 
 class Request(NamedTuple):
@@ -131,6 +133,10 @@ class PullWindow:
     def free(self) -> int:
         """Deliveries that could be asked for."""
         return min(self.capacity - self.running, self.most_owed) - self.credit
+
+    def owe(self, size: int) -> None:
+        """So many bytes a payload may have: the server must not owe us more of them than it keeps for a client."""
+        self.most_owed = max(1, min(self.capacity, _OWED // max(1, size)))
 
     def resume(self, now: float, limits: Limits | None = None) -> None:
         """The inboxes are new and nothing is open on them: begin to pull."""

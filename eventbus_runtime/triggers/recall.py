@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _KEPT, _MOST_BYTES = 10.0, 8 << 20
 # Seconds that a delivery may be on its way.
 _TRANSIT = 1.0
+# Seconds for which it is known what runs: what began since is not delivered again so soon, whatever others set.
+_SHORTEST_LEASE = 0.5
 
 
 class Recall:
@@ -45,6 +47,8 @@ class Recall:
         self._asked: list[ActiveDelivery] = []
         self._consumer: ConsumerInfo | None = None
         self._running: dict[bytes, ActiveDelivery] = {}
+        self._snapshot: dict[bytes, ActiveDelivery] = {}
+        self._snapshot_until = 0.0
         self._done: dict[bytes, int] = {}  # stream sequence by identity
         self._overtaken: set[bytes] = set()
 
@@ -112,14 +116,26 @@ class Recall:
         floor = consumer.ack_floor
         self._done = {identity: sequence for identity, sequence in self._done.items() if sequence > floor}
         self._running = {identity: one for identity, one in self._running.items() if one in self._now_running}
+        self._snapshot, self._snapshot_until = {}, 0.0
 
-    def overtaken(self, now: float, unproven: Iterable[bytes]) -> None:
-        """Something was delivered again, in the read that is to be sifted now: maybe what was settled here by one of
-        the `unproven` tokens, since the server would have answered those that it had before it sent. Or what runs here,
-        if a lease is over, or nearly, since the server counts from when it sent, and we from when it came."""
+    def overtaken(self, raws: Sequence[Raw], now: float, unproven: Iterable[bytes]) -> bool:
+        """Some of these, which are to be sifted now, are delivered again: maybe what was settled here by one of the
+        `unproven` tokens, since the server would have answered those that it had before it sent. Or what runs here, if
+        a lease is over, or nearly, since the server counts from when it sent, and we from when it came.
+
+        Returns:
+            Whether one of them runs here, and no lease is over: then the consumer is not what the server said of it.
+        """
         self._overtaken = {identify(token)[1] for token in unproven}
         if any(delivery.lease <= now + _TRANSIT for delivery in self._now_running):
             self._running = self._by_identity()
+            return False
+        if now >= self._snapshot_until:
+            self._snapshot, self._snapshot_until = self._by_identity(), now + _SHORTEST_LEASE
+        early = any(self._snapshot.get(identify(raw[1])[1]) in self._now_running for raw in raws)
+        if early:
+            self.lapsed()
+        return early
 
     def lapsed(self) -> None:
         """The event loop was blocked for so long that leases were over: what was settled since may be on its way."""

@@ -215,7 +215,8 @@ class SubscribeTrigger:
         redelivered, self._redelivered = self._redelivered, self.counters.redelivered
         if redelivered != self._redelivered:
             self._progress.look(now)
-            self._fence.overtaken(now)
+            if self._fence.overtaken(raws, now) and self._loop is not None:
+                self._loop.look_soon()
         if self._matches is not None or self._recall.expects:
             raws, sizes = self._sift(raws, sizes, now + self._finder.shortest_window)
         settler, lease = self._settler, now + self._finder.shortest_window

@@ -274,7 +274,9 @@ async def make_consumer(bus: NatsBus, *, ack_wait: float = 30.0, **config: Any) 
 async def connected(
     url: str, facts: list[Fact] | None = None, name: str = "main", config: BusConfig | None = None
 ) -> AsyncIterator[NatsBus]:
-    async with NatsBus(name, config or BusConfig(), urls=[url], tell=(facts if facts is not None else []).append) as bus:
+    async with NatsBus(
+        name, config or BusConfig(), urls=[url], tell=(facts if facts is not None else []).append
+    ) as bus:
         await bus.wait_connected()
         yield bus
 

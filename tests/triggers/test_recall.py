@@ -126,21 +126,32 @@ def test_a_consumer_that_an_old_server_stamps_anew_when_it_is_restarted_is_the_s
 
 def test_of_what_is_delivered_again_only_a_lapsed_lease_makes_it_look() -> None:
     recall = Recall(running(1))
-    recall.overtaken(LEASE - 50, [])
+    assert not recall.overtaken([raw(2, count=2)], LEASE - 50, [])
     assert recall.recognise(raw(1, count=2), LEASE) is None
-    recall.overtaken(LEASE, [])
+    assert not recall.overtaken([raw(2, count=2)], LEASE, [])
     assert recall.recognise(raw(1, count=2), LEASE) is False
 
 
 def test_of_what_is_delivered_again_only_this_read_is_told_from_what_has_an_unproven_ack() -> None:
     recall = Recall({})
     assert not recall.expects
-    recall.overtaken(0.0, [token(1)])
+    assert not recall.overtaken([raw(1, count=2)], 0.0, [token(1)])
     assert recall.expects
     assert recall.recognise(raw(1, count=2), LEASE) is True
     assert recall.recognise(raw(2, count=2), LEASE) is None
     recall.sifted()
     assert not recall.expects
+
+
+def test_what_comes_again_before_its_lease_is_over_is_recognised_and_told() -> None:
+    now_running = running(1)
+    recall = Recall(now_running)
+    recall.keep([token(2)], 0.0)
+    assert recall.overtaken([raw(1, count=2)], LEASE - 50, [])
+    assert recall.recognise(raw(1, count=2), LEASE) is False
+    assert recall.recognise(raw(2, count=2), LEASE) is True
+    now_running.clear()
+    assert not recall.overtaken([raw(1, count=3)], LEASE - 50, []), "it was handed back, and is delivered again"
 
 
 def test_behind_a_blocked_loop_what_was_settled_meanwhile_is_recognised() -> None:
