@@ -9,7 +9,7 @@ from typing import TypeAlias
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.info import ConsumerInfo
 from eventbus_runtime.config.model import TriggerConfig
-from eventbus_runtime.errors import BusUnavailableError, NotFoundError, TriggerError
+from eventbus_runtime.errors import BusUnavailableError, EventbusError, NotFoundError, TriggerError
 
 Prepare: TypeAlias = Callable[[int | None], Awaitable[str | None]]
 """Makes the trigger's stream, consumer and dead-letter stream, as far as they are declared, and returns the name of the
@@ -62,6 +62,8 @@ class ConsumerFinder:
         """Seconds after which, at the earliest, the server delivers again what is not settled."""
         self.dead_letter_stream: str | None = None
         """Stores the dead letters (`Nats-Expected-Stream`)."""
+        self.stale: Callable[[], None] = _nobody
+        """Called when what is known may not be so any more."""
         self._bus, self._prepare, self._lost, self._warn = bus, prepare, lost, warn
         self.limited: Callable[[ConsumerInfo], Awaitable[None]] | None = None
         """Told of one with a finite `max_deliver`, at each look; may raise what `look` does."""
@@ -93,15 +95,21 @@ class ConsumerFinder:
             TriggerError: no trigger can pull from it.
             TopologyError: what it needs can't be made as declared.
         """
-        if not self._prepared:
-            self.dead_letter_stream = await self._prepare(None)
-            self._prepared = True
         before = self.consumer
+        resume_at = None if before is None else before.ack_floor + 1
+        if not self._prepared:
+            try:
+                self.dead_letter_stream = await self._prepare(resume_at)
+                self._prepared = True
+            except EventbusError as error:
+                if before is None:
+                    raise
+                self._warn(str(error))  # what needs no dead letter goes on; tried again at the next look
         try:
             consumer = await self.ask()
         except NotFoundError:
             self._lost()
-            self.dead_letter_stream = await self._prepare(None if before is None else before.ack_floor + 1)
+            self.dead_letter_stream = await self._prepare(resume_at)
             consumer = await self.ask()
         self._check(consumer)
         if before is not None and consumer.is_anew(before):
@@ -110,6 +118,12 @@ class ConsumerFinder:
             await self.limited(consumer)
         self.consumer, self.shortest_window = consumer, consumer.shortest_window
         return consumer
+
+    def no_dead_letters(self) -> None:
+        """The dead-letter stream is gone, or another one stores the subject: see to it soon."""
+        if self._prepared:
+            self._prepared = False
+            self.stale()
 
     def window(self, attempt: int) -> float:
         """Seconds after which the server delivers again what is not settled in this attempt, from 1."""
@@ -132,3 +146,7 @@ class ConsumerFinder:
                 f"{consumer.shortest_window:g} s: an election takes 4 to 9 s, in which no progress is heard; "
                 f"give it an ack_wait of {_ELECTION:g} s or more"
             )
+
+
+def _nobody() -> None:
+    """Told before anybody listens."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from eventbus_runtime.buses.base import Bus, PubAck
-from eventbus_runtime.errors import EventbusError, PayloadTooLargeError
+from eventbus_runtime.errors import EventbusError, PayloadTooLargeError, PublishError
 from eventbus_runtime.message import Message
 from eventbus_runtime.triggers import dead_letter
 from eventbus_runtime.triggers.consumer import ConsumerFinder
+
+# No stream answered; or another one did than `Nats-Expected-Stream` names.
+_NOT_THERE = (0, 10060)
 
 
 class UnconfirmedError(Exception):
@@ -48,6 +51,8 @@ class DeadLetters:
             except PayloadTooLargeError:
                 continue
             except (EventbusError, ValueError) as failed:
+                if isinstance(failed, PublishError) and failed.err_code in _NOT_THERE:
+                    self._finder.no_dead_letters()
                 raise UnconfirmedError(f"the dead letter was not confirmed: {failed}") from failed
         text = "it is too large for the dead-letter subject; a reference is dead-lettered, the message stays"
         if letter.id not in self._referenced:

@@ -157,6 +157,7 @@ class SubscribeTrigger:
             set_state=self.set_state,
             warn=self._warn,
         )
+        self._finder.stale = self._loop.look_soon
         return self._loop
 
     def _workers(self, group: TaskGroup) -> WorkerPool:
@@ -215,8 +216,8 @@ class SubscribeTrigger:
         redelivered, self._redelivered = self._redelivered, self.counters.redelivered
         if redelivered != self._redelivered:
             self._progress.look(now)
-            if self._fence.overtaken(raws, now) and self._loop is not None:
-                self._loop.look_soon()
+            if self._fence.overtaken(raws, now):
+                self._finder.stale()
         if self._matches is not None or self._recall.expects:
             raws, sizes = self._sift(raws, sizes, now + self._finder.shortest_window)
         settler, lease = self._settler, now + self._finder.shortest_window
