@@ -96,6 +96,27 @@ async def test_a_stalled_socket_gets_no_more_than_it_takes_and_the_rest_keeps_it
         await poll(lambda: not bus.congested)
 
 
+async def test_what_a_stalled_socket_made_too_late_is_not_written(make_server: MakeServer) -> None:
+    server = make_server(PATIENT)
+    async with bus_on(server.url) as bus:
+        await bus.wait_connected()
+        sink = Sink()
+        inbox = await bus.open_inbox(sink)
+        assert await bus.ping()
+        now = asyncio.get_running_loop().time
+        with frozen(server):
+            while not bus.congested:
+                bus.send([Frame("elsewhere", bytes(50_000))])
+                await asyncio.sleep(0)
+            soon = now() + 0.05
+            bus.send(
+                [Frame(inbox.subject, b"late", keep_until=soon), Frame(inbox.subject, b"early", keep_until=soon + 60)]
+            )
+            bus.send([Frame(inbox.subject, b"whenever")])
+            await poll(lambda: now() > soon)
+        assert [raw[2] for raw in await sink.until(2)] == [b"early", b"whenever"]
+
+
 async def test_answers_are_dropped_without_a_connection(server: NatsServer) -> None:
     async with bus_on(server.url) as bus:
         await bus.wait_connected()

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 
 class Proxy:
-    """A TCP way to the server that can be cut, and that can lose what we publish."""
+    """A TCP way to the server that can be cut, that can lose what we publish, and that can take nothing for a while."""
 
     def __init__(self, port: int) -> None:
         self.loses = b""
@@ -19,6 +19,8 @@ class Proxy:
         self._open: set[asyncio.StreamWriter] = set()
         self._relays: set[asyncio.Task[Any]] = set()
         self._shut = False
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -29,6 +31,7 @@ class Proxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cut()
+        self._flowing.set()
         self._server.close()
         if self._relays:
             await asyncio.wait(self._relays)
@@ -39,9 +42,14 @@ class Proxy:
         for writer in self._open:
             writer.transport.abort()
 
+    def stall(self) -> None:
+        """Read nothing more from either side until `mend`, and leave the connections as they are."""
+        self._flowing.clear()
+
     def mend(self) -> None:
         """Let connections through again."""
         self._shut = False
+        self._flowing.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         relay = asyncio.current_task()
@@ -75,6 +83,7 @@ class Proxy:
     ) -> None:
         try:
             while data := await read(source):
+                await self._flowing.wait()
                 sink.write(data)
                 await sink.drain()
         except (OSError, EOFError):
