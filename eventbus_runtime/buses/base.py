@@ -23,7 +23,8 @@ class Frame(NamedTuple):
         body: payload.
         reply: reply subject, or empty.
         keep_until: monotonic time (the event loop's clock, seconds) until which it may still be written after a
-            lost connection came back. 0: it belongs to the present connection and is dropped with it.
+            lost connection came back, or a full one took more. 0: it belongs to the present connection, waits for it as
+            long as need be, and is dropped with it.
     """
 
     subject: str

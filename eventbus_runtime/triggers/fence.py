@@ -191,6 +191,8 @@ class Fence:
     def _send_again(self) -> None:
         """All that is not proven, in one write: its answer proves all that is older."""
         number = self._bar = next(self._numbers)
+        if self._bus.congested:  # what was written before waits here, and will be answered
+            return
         self._resends.add(number)
         unproven = self._unproven.values()
         again = _Written(

@@ -153,6 +153,8 @@ class Writer:
                 out.lost(error)
                 return
             out.full.clear()
+            now = asyncio.get_running_loop().time()
+            self._queue = [item for item in self._queue if not item[1] or item[1] >= now]  # it took a while
             self._wake()
 
     def _wake(self) -> None:
