@@ -241,6 +241,23 @@ async def test_who_waits_for_what_is_not_permitted_is_told_at_once_and_nobody_el
         assert isinstance(fine, PubAck)
 
 
+async def test_an_inbox_that_is_not_permitted_is_told_once_with_its_cure(make_server: MakeServer) -> None:
+    server = make_server(
+        'authorization { users: [ { user: a, password: b, permissions: { subscribe: "Answers.>" } } ] }'
+    )
+    facts = Facts()
+    async with bus_on(server.url, auth={"user": "a", "password": "b"}, tell=facts) as bus:
+        await bus.wait_connected()
+        await bus.open_inbox(Sink())
+        assert await bus.ping()
+        [warned] = [fact for fact in facts.all if isinstance(fact, Warned)]
+        assert warned.text.startswith('the server does not permit it to subscribe to "_INBOX.>"')
+        assert "buses.main.inbox_prefix" in warned.text
+    async with bus_on(server.url, auth={"user": "a", "password": "b"}, inbox_prefix="Answers") as bus:
+        await bus.wait_connected()
+        await bus.api("INFO")
+
+
 async def test_headers_reach_the_stream_with_all_their_values(server: NatsServer) -> None:
     pairs = [("type", "a"), ("type", "b"), ("city", "Zürich"), ("raw", "\udcff\udcfe")]
     async with bus_on(server.url) as bus:

@@ -133,6 +133,11 @@ class Lifecycle:
             names = [listener.denied(subject) for listener in tuple(self._listeners)]
             names.append(self.link.requests.denied(subject) if self.link is not None else None)
             text = text.replace(subject, next((name for name in names if name), subject))
+        elif f'{PERMISSIONS_VIOLATION} for subscription to "{self._inbox_prefix.lower()}.' in text:
+            text = (
+                f'the server does not permit it to subscribe to "{self._inbox_prefix}.>", where answers come: give its '
+                f"user that permission, or set buses.{self.name}.inbox_prefix to what it may subscribe to"
+            )
         self.warn(text)
 
     def warn(self, text: str, **detail: object) -> None:
