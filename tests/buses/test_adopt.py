@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from eventbus_runtime.buses.base import Frame
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.model import BusConfig
-from eventbus_runtime.errors import BusUnavailableError
+from eventbus_runtime.errors import BusUnavailableError, NotPermittedError
 from eventbus_runtime.events import State, Warned
 from eventbus_runtime.testing.server import NatsServer
 from tests.buses.helpers import Facts, Sink, poll
@@ -168,6 +168,8 @@ async def test_what_is_not_permitted_is_told(make_server: MakeServer) -> None:
     async with NatsBus.adopt("main", client, tell=facts) as bus:
         bus.send([Frame("secret")])
         await facts.until(lambda fact: isinstance(fact, Warned) and '"secret"' in fact.text)
+        with pytest.raises(NotPermittedError, match="'Secret'"):
+            await bus.publish("Secret", timeout=60)
     await client.close()
 
 
