@@ -72,7 +72,7 @@ def encode(pairs: Iterable[tuple[str, str]]) -> bytes:
 
     Raises:
         ValueError: a name is empty or holds a space, a colon or a line end, or a value holds a line end:
-            either could smuggle a command into the protocol stream.
+            either could smuggle a command into the protocol stream; or one is no text that UTF-8 can hold.
     """
     lines = []
     for name, value in pairs:
@@ -82,7 +82,10 @@ def encode(pairs: Iterable[tuple[str, str]]) -> bytes:
             )
         if "\r" in value or "\n" in value:
             raise ValueError(f"the header {name!r} holds a line end; headers are one line each")
-        lines.append(name.encode("utf-8", "surrogateescape") + b": " + value.encode("utf-8", "surrogateescape"))
+        try:
+            lines.append(name.encode("utf-8", "surrogateescape") + b": " + value.encode("utf-8", "surrogateescape"))
+        except UnicodeEncodeError as error:
+            raise ValueError(f"the header {name!r} can't go on the wire: {error.reason}") from None
     if not lines:
         return b""
     return b"\r\n".join([_LINE, *lines, b"", b""])

@@ -218,7 +218,10 @@ def header_block(headers: HeaderPairs, id: str | None, expect_stream: str | None
         ValueError: a name or value can't go on the wire.
     """
     if id is not None and not headers and expect_stream is None and "\r" not in id and "\n" not in id:
-        return b"NATS/1.0\r\nNats-Msg-Id: %b\r\n\r\n" % id.encode("utf-8", "surrogateescape")
+        try:
+            return b"NATS/1.0\r\nNats-Msg-Id: %b\r\n\r\n" % id.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            pass  # `encode` says what is wrong
     pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
     if id is not None and all(name != "Nats-Msg-Id" for name, _ in pairs):
         pairs.append(("Nats-Msg-Id", id))

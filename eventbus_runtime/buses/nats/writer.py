@@ -25,11 +25,15 @@ def check_subject(subject: str) -> bytes:
     """`subject` as it goes on the wire.
 
     Raises:
-        ValueError: it is empty, or holds white space, with which it could smuggle a command into the protocol.
+        ValueError: it is empty, or holds white space, with which it could smuggle a command into the protocol; or it
+            is no text that UTF-8 can hold.
     """
     if _SUBJECT.fullmatch(subject) is None:
         raise ValueError(f"{subject!r} can't be a subject: it must not be empty, nor hold spaces, tabs or line ends")
-    return subject.encode("utf-8", "surrogateescape")
+    try:
+        return subject.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{subject!r} can't be a subject: {error.reason}") from None
 
 
 def publication(subject: str, payload: bytes, reply: str = "", headers: bytes = b"") -> bytes:
