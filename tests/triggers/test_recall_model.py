@@ -14,7 +14,7 @@ from tests.triggers.bus_model import Consumer, identity_of
 from tests.triggers.trigger_machine import TriggerMachine
 
 
-class ForgetfulMachine(TriggerMachine, dead_letter="dead.a", attempts=5, timeout=20.0):
+class ForgetfulMachine(TriggerMachine, max_in_flight=6, dead_letter="dead.a", attempts=5, timeout=20.0):
     def prepared(self) -> None:
         self.written: deque[tuple[float, Consumer | None]] = deque()
         """What the server has on disk, since when."""
@@ -50,6 +50,13 @@ class ForgetfulMachine(TriggerMachine, dead_letter="dead.a", attempts=5, timeout
     def go_on(self) -> None:
         self.written.append((self.loop.time(), copy.deepcopy(self.bus.consumer)))
         super().go_on()
+
+    @precondition(lambda self: self.unended())
+    @rule(most=st.integers(1, 4))
+    def work_is_done(self, most: int) -> None:
+        for run in self.unended()[:most]:
+            self._end(run, "return")
+        self.go_on()
 
     @rule(lost=st.sampled_from([0.0, 0.5, 1.0]))
     def server_killed(self, lost: float) -> None:
@@ -95,5 +102,5 @@ class ForgetfulMachine(TriggerMachine, dead_letter="dead.a", attempts=5, timeout
 
 def test_what_is_done_here_is_not_done_again() -> None:
     """What is asserted are the machine's invariants."""
-    rounds = settings(deadline=None, max_examples=40, stateful_step_count=40)
+    rounds = settings(deadline=None, max_examples=60, stateful_step_count=40)
     run_state_machine_as_test(ForgetfulMachine, settings=rounds)

@@ -59,7 +59,7 @@ class TriggerMachine(RuleBasedStateMachine):
     async def _made(self) -> tuple[ModelBus, SubscribeTrigger]:
         bus = ModelBus(self.said, self.asked)
         section = TriggerConfig(
-            bus="main", stream="S", consumer="c", pipeline="h", retry=_RETRIES, max_in_flight=4, **self.config
+            bus="main", stream="S", consumer="c", pipeline="h", retry=_RETRIES, **({"max_in_flight": 4} | self.config)
         )
         return bus, SubscribeTrigger(
             "t",
