@@ -16,7 +16,7 @@ from typing import Any
 from eventbus_runtime.buses.base import ConnectionListener, Done, Frame, HeaderPairs, PubAck, Sink
 from eventbus_runtime.errors import BusUnavailableError, EventbusError, NotFoundError, PublishError
 from eventbus_runtime.events import State
-from eventbus_runtime.message import Raw
+from eventbus_runtime.message import Raw, rfc3339
 
 ACK_WAIT = 30.0
 _NEXT = "$JS.API.CONSUMER.MSG.NEXT.S.c"
@@ -174,7 +174,7 @@ class ModelBus:
         return {
             "stream_name": "S",
             "name": "c",
-            "created": str(self.consumer.created),
+            "created": rfc3339(self.consumer.created * 10**9),
             "config": {
                 "ack_policy": "explicit",
                 "ack_wait": int(ACK_WAIT * 1e9),
