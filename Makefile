@@ -8,7 +8,7 @@ SECONDS := 600
 MINUTES := 10
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 .DEFAULT_GOAL := help
-.PHONY: help install run test compatible chaos soak coverage lint format bench bench-quick bench-soak lock clean
+.PHONY: help install run test compatible matrix chaos soak coverage lint format bench bench-quick bench-soak lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,6 +24,9 @@ test: install ## Run all tests in random order; ARGS='-k drain' is handed to pyt
 
 compatible: install ## The tests of buses and triggers, with nats-py's own parser in place of ours.
 	@EVENTBUS_READER=compatible $(BIN)/pytest -n 2 --dist loadgroup tests/buses tests/triggers $(ARGS)
+
+matrix: install ## The same and the chaos core on other versions of nats-server, nats-py and Python; ARGS='--list' names the rows.
+	@$(BIN)/python -m tests.matrix $(ARGS)
 
 chaos: install ## Kills, cuts, elections and full disks, with a ledger for each; some minutes.
 	@$(BIN)/pytest -m chaos tests/chaos $(ARGS)
@@ -58,7 +61,7 @@ lock: $(LOCK_VENV)/bin/uv ## Write requirements.lock anew from pyproject.toml; A
 	  --no-emit-index-url --no-annotate --no-header --quiet $(ARGS) -o requirements.lock
 
 clean: ## Remove what the other targets made, .venv included.
-	@rm -rf $(VENV) $(LOCK_VENV) $(BENCH_VENV) dist build .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(LOCK_VENV) $(BENCH_VENV) .matrix dist build .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Two steps, since pip can't check hashes and install an editable package in one. A stamp after each: a changed lock
