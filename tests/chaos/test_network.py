@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from eventbus_runtime.testing.server import NatsServer
+from tests.buses.helpers import server_version
 from tests.chaos.proxy import Proxy
 from tests.chaos.scene import ACK_WAIT, IN_FLIGHT, LOST, Scene, until
 
@@ -27,15 +28,19 @@ async def test_short_cuts_lose_nothing_and_double_nothing(scene: Scene, proxy: P
     """What was settled meanwhile is settled again before anything is pulled: the ack_wait is not over yet. Between two
     cuts the connection stands for more than 2 s, so that the next attempts come soon."""
     worker = await scene.worker(url=proxy.url)
-    async with scene.feed():
-        for _ in range(2):
-            await scene.more(1200)
-            proxy.cut()
-            await asyncio.sleep(ACK_WAIT / 10)
-            proxy.mend()
-        await scene.more(200)
-    assert worker.errors.count(LOST) == 2
-    await scene.drained()
+    # A cut may cost a message its place on server 2.9: it takes what it could not send off the line, finds requests of
+    # the lost connection alone, and goes one back among the new ones instead: the last comes twice, in one read.
+    doubles = 2 if server_version() < (2, 10) else 0
+    with scene.ledger.disturbance("cut, by nats-server 2.9", doubles):
+        async with scene.feed():
+            for _ in range(2):
+                await scene.more(1200)
+                proxy.cut()
+                await asyncio.sleep(ACK_WAIT / 10)
+                proxy.mend()
+            await scene.more(200)
+        assert worker.errors.count(LOST) == 2
+        await scene.drained()
     assert (await scene.close()).left == 0
 
 
