@@ -25,7 +25,7 @@ test: install ## Run all tests in random order; ARGS='-k drain' is handed to pyt
 compatible: install ## The tests of buses and triggers, with nats-py's own parser in place of ours.
 	@EVENTBUS_READER=compatible $(BIN)/pytest -n 2 --dist loadgroup tests/buses tests/triggers $(ARGS)
 
-matrix: install ## The same and the chaos core on other versions of nats-server, nats-py and Python; ARGS='--list' names the rows.
+matrix: install ## Tests on other versions of nats-server, nats-py and Python; ARGS=--list names the rows, ARGS=ROW runs one.
 	@$(BIN)/python -m tests.matrix $(ARGS)
 
 chaos: install ## Kills, cuts, elections and full disks, with a ledger for each; some minutes.
