@@ -55,7 +55,7 @@ def _venv(row: Row) -> Path:
     python = folder / "bin" / "python"
 
     def make() -> None:
-        _said(_interpreter(row.python), "-m", "venv", folder)
+        _said(interpreter(row.python), "-m", "venv", folder)
         _said(python, *_PIP, "--require-hashes", "-r", "requirements.lock")
         _said(python, *_PIP, "--no-deps", "--no-build-isolation", "-e", ".")
         if row.nats_py:
@@ -65,8 +65,12 @@ def _venv(row: Row) -> Path:
     return python
 
 
-def _interpreter(version: str) -> str:
-    """A Python of this version that can make virtual environments: PYTHON312=…, ours, on PATH, or of pyenv."""
+def interpreter(version: str) -> str:
+    """A Python of this version that can make virtual environments: PYTHON312=…, ours, on PATH, or of pyenv.
+
+    Raises:
+        Unavailable: there is none.
+    """
     variable = f"PYTHON{version.replace('.', '')}"
     for candidate in _candidates(version, os.environ.get(variable)):
         try:

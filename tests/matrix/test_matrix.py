@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.matrix.__main__ import main
+from tests.matrix.environments import Unavailable, interpreter
 from tests.matrix.results import Result, read, table
-from tests.matrix.rows import BASE, ROWS, named, rotated
+from tests.matrix.rows import BASE, ROWS, Row, named, rotated
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
 VERSIONS = ("2.10.26", "2.16.0", "3.11.7")
@@ -61,6 +62,29 @@ def test_a_row_named_by_the_variable_that_does_not_exist_is_refused(
     with pytest.raises(SystemExit):
         main(["--rotate"])
     assert "there is no row python-2.7" in capsys.readouterr().err
+
+
+def test_where_no_row_can_be_set_up_each_is_named_and_the_end_says_so_loudly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def environment(row: Row) -> None:
+        raise Unavailable("no such thing here")
+
+    monkeypatch.delenv("MATRIX_ROW", raising=False)
+    monkeypatch.setattr("tests.matrix.__main__.Environment", environment)
+    assert main(["--rotate"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines if "not available: no such thing here" in line} == {
+        row.name for row in ROWS if row is not BASE
+    }
+    assert "NOTHING WAS TESTED" in lines[-1]
+    assert main(["base"]) == 1
+
+
+def test_a_python_that_is_not_there_is_named_with_the_variable_that_could(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHON311", "/nowhere/python")
+    with pytest.raises(Unavailable, match=r"no Python 3\.11 with its venv module found; PYTHON311=… names one"):
+        interpreter("3.11")
 
 
 def test_a_report_is_counted_by_tests(tmp_path: Path) -> None:

@@ -64,12 +64,12 @@ async def test_a_timeout_leaves_the_next_message_on_that_worker_unharmed(server:
 
 async def test_each_is_timed_by_its_own_start(server: NatsServer) -> None:
     async def handler(message: Message) -> None:
-        await asyncio.sleep(60 if message.payload == b"slow" else 0.15)
+        await asyncio.sleep(60 if message.payload == b"slow" else 0.6)
 
-    async with running(server, handler, timeout=0.25, retry=STUBBORN) as live:
+    async with running(server, handler, timeout=1.0, retry=STUBBORN) as live:
         for payload in (b"slow", b"quick", b"slow", b"quick"):
             await live.publish(payload)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.4)
         await until(lambda: live.trigger.counters.in_flight == 0)
         assert sorted(failure.message.sequence for failure in live.failures()) == [1, 3]
 
