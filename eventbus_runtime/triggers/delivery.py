@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from eventbus_runtime.buses.base import Bus, Frame, PubAck
 from eventbus_runtime.config.model import TriggerConfig
 from eventbus_runtime.counters import TriggerCounters
-from eventbus_runtime.errors import BusUnavailableError
+from eventbus_runtime.errors import BusUnavailableError, EventbusError
 from eventbus_runtime.events import DeliveryFailed, Tell
 from eventbus_runtime.message import Message, Raw
 from eventbus_runtime.pipelines.encoding import encode
@@ -260,6 +261,11 @@ class Settler:
 
     async def _confirm_ack(self, delivery: ActiveDelivery) -> None:
         try:
+            if not self._fence.sees():
+                with suppress(EventbusError):  # then it can't be confirmed either
+                    await self._finder.look()
+            if delivery.token in self._fence.recall.void:
+                return self._fence.ack(delivery.token)
             await self.bus.request(delivery.token.decode())
             self._fence.recall.keep([delivery.token], asyncio.get_running_loop().time())
         except BusUnavailableError as error:

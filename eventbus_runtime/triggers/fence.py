@@ -22,6 +22,7 @@ from eventbus_runtime.triggers.status import Status
 
 TERM = b"+TERM"  # never with a reason: a leader older than 2.10.4 would not know it, and deliver again
 _PATIENCE = 1.0
+_LOOKS = 0.25
 _TRIES = 5
 UNANSWERED = "the server does not answer acks that ask for it"
 
@@ -55,6 +56,10 @@ class Fence:
         """Called when it has been `late` for long; it goes on trying."""
         self.why = UNANSWERED
         """Why it is late, as far as anybody has told."""
+        self.sees: Callable[[], bool] = _everything
+        """Whether anything may be said now; if not, `flush` is to be called again once it may."""
+        self.held = False
+        """Whether something waits for that; meanwhile nothing may be pulled, since the server has no ack of it."""
         self._loop = asyncio.get_running_loop()
         self._acks: list[bytes] = []
         self._terms: list[bytes] = []
@@ -84,22 +89,34 @@ class Fence:
         self._terms.append(token)
 
     def flush(self) -> None:
-        """Write what was given since the last time."""
-        if not self._acks and not self._terms:
+        """Write what was given since the last time, if anything may be said."""
+        if not (self._acks or self._terms or self.held):
             return
+        was_held, self.held = self.held, not self.sees()
+        number = self._register()
+        if self.held or self._inbox is None or not self._unproven:
+            return
+        if was_held:
+            self._send_again()
+        elif number:
+            self._write(number, self._unproven[number].words())
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._loop.time() + _PATIENCE, self._look)
+
+    def _register(self) -> int:
+        """Keep what was given until it is proven; its number, or 0 where nothing can be said of it."""
+        if not self._acks and not self._terms:
+            return 0
         now = self._loop.time()
         self.recall.keep(self._acks + self._terms, now)
         written = _Written(now, self.recall.sayable(self._acks.copy()), self.recall.sayable(self._terms.copy()))
         self._acks.clear()
         self._terms.clear()
         if not written.acks and not written.terms:
-            return
+            return 0
         number = next(self._numbers)
         self._unproven[number] = written
-        if self._inbox is not None:
-            self._write(number, written.words())
-            if self._timer is None:
-                self._timer = self._loop.call_at(now + _PATIENCE, self._look)
+        return number
 
     def overtaken(self, raws: Sequence[Raw], now: float) -> bool:
         """The server delivers some of these again; see `Recall.overtaken`."""
@@ -157,10 +174,19 @@ class Fence:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.recall.disconnected(self._loop.time())
+        self.held = False
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
             inbox.close()
         self._answered.ring()
+
+    def is_strange(self, slot: int, raws: list[Raw]) -> bool:
+        """See `Recall.is_strange`; then nothing more is said by the tokens of before."""
+        strange = self.recall.is_strange(slot, raws)
+        if strange:
+            self.forget()
+        return strange
 
     def forget(self) -> None:
         """The consumer is gone, or is another one of its name: the tokens mean nothing to it, or the wrong thing."""
@@ -170,6 +196,7 @@ class Fence:
         self._acks.clear()
         self._terms.clear()
         self._unproven.clear()
+        self.held = False
         self._answered.ring()
 
     def _write(self, number: int, words: list[_Word]) -> None:
@@ -240,12 +267,20 @@ class Fence:
         now = self._loop.time()
         due = oldest.at + _PATIENCE
         if due <= now:
+            if not self.sees():
+                self._timer = self._loop.call_at(now + _LOOKS, self._look)
+                return
             self._send_again()
             due = now + _PATIENCE
             self._tries += 1
             if self._tries == _TRIES:
                 self.unanswered()
         self._timer = self._loop.call_at(due, self._look)
+
+
+def _everything() -> bool:
+    """Asked before anybody answers."""
+    return True
 
 
 def _nobody() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -25,6 +24,8 @@ from eventbus_runtime.triggers.status import Status
 
 _OPEN_CREDIT_AT_STOP = 0.25
 _ANSWER_AT_STOP = 1.0
+_BLIND = 1.0
+_ANOTHER = "its consumer is another one now, or was set back"
 
 
 class PullLoop:
@@ -59,7 +60,7 @@ class PullLoop:
         warn: Callable[[str], None],
     ) -> None:
         self._bus, self._window, self._fence, self._counters = bus, window, fence, counters
-        fence.proven, fence.unanswered = self.perform, self.unanswered
+        fence.proven, fence.unanswered, fence.sees = self.perform, self.unanswered, self.sees
         self._ours = self._limits = limits
         self._look, self._start, self._refuse, self._set_state, self._warn = look, start, refuse, set_state, warn
         self._loop = asyncio.get_running_loop()
@@ -76,8 +77,7 @@ class PullLoop:
         self._stopping = False
         self._closed = False
         self._looking: anyio.CancelScope | None = None
-        self._check_at = self._delivered_at = 0.0
-        self._largest = -1  # payload, in bytes, of late; negative before the first
+        self._check_at = self._delivered_at = self._looked_at = 0.0
 
     def connected(self) -> None:
         """See `buses.base.ConnectionListener`."""
@@ -124,6 +124,15 @@ class PullLoop:
         self._window.interrupt(why or self._fence.why)
         self.perform()
 
+    def sees(self) -> bool:
+        """Whether what was settled may be said. Who has no request open is not told that the consumer is another one,
+        where an old token would settle a message, and skip all before it; so after a second it is looked at first."""
+        seen_at = max(self._delivered_at, self._looked_at)
+        if self._stopping or self._window.credit or self._loop.time() - seen_at < _BLIND:
+            return True
+        self.look_soon()
+        return False
+
     def look_soon(self) -> None:
         """The consumer is not what it was: see."""
         self._check_at = 0.0
@@ -157,6 +166,7 @@ class PullLoop:
                 self._fence.asking()
                 with anyio.CancelScope() as self._looking:
                     consumer = await self._look()
+                    self._looked_at = self._loop.time()
                 if consumer is None:
                     return False
                 await self._open(consumer)
@@ -181,8 +191,8 @@ class PullLoop:
         await self._retire(old)  # before we ask anew, since what it still brings takes room
         if consumer is not None:
             self._fence.recall.attached(consumer)
-            if self._largest < 0 and self._window.slots == 1:
-                self._window.owe(self._bus.max_payload)
+            if self._window.slots == 1:
+                self._window.expect(self._bus.max_payload)
         try:
             await self._fence.prove(consumer.delivered if consumer is not None else None)
         except BusError:
@@ -254,10 +264,12 @@ class PullLoop:
             return
         self._check_at = now + self._limits.check
         consumer = await self._look()
+        self._looked_at = self._loop.time()
+        if not self._fence.recall.knows(consumer):
+            self.unanswered(_ANOTHER)
+            return
         self._fence.recall.looked(consumer)
-        if self._largest > 0:  # what was large may have been an exception
-            self._largest //= 2
-            self._window.owe(self._largest)
+        self._window.relax()
         may_come = consumer.max_ack_pending <= 0 or consumer.num_ack_pending < consumer.max_ack_pending
         silent = now - self._delivered_at >= self._limits.check
         if silent and consumer.num_pending and may_come and not consumer.paused and self._window.credit:
@@ -277,8 +289,10 @@ class PullLoop:
             else:
                 sizes = [0] * len(deliveries)
                 # Two will do: where many fit into one read, they are small.
-                self._weigh(max(len(deliveries[0][2]), len(deliveries[-1][2])))
-            admitted = 0 if self._closed else self._window.admit(slot, sizes, now, current=current)
+                self._window.weigh(max(len(deliveries[0][2]), len(deliveries[-1][2])))
+            if strange := self._fence.is_strange(slot, deliveries):
+                self.unanswered(_ANOTHER)
+            admitted = 0 if self._closed or strange else self._window.admit(slot, sizes, now, current=current)
             if admitted < len(deliveries):
                 self._refuse(deliveries[admitted:])
                 del deliveries[admitted:]
@@ -295,12 +309,6 @@ class PullLoop:
             self._enter(State.RUNNING)
         if self._stopping and not self._window.credit:
             self._alarm.ring()
-
-    def _weigh(self, size: int) -> None:
-        """So large a payload came: the server must not owe us more of them than it keeps for a client."""
-        if size > self._largest:
-            self._largest = size
-            self._window.owe(size)
 
     def _deliveries(self, raws: list[Raw]) -> list[Raw]:
         # No client can forge one: the server refuses what is published with a reply subject below $JS.ACK.
@@ -337,27 +345,17 @@ class PullLoop:
     def perform(self) -> None:
         """Send what the window asks for now; leave to `_pull` what takes an await."""
         frames = []
-        self._window.held = self._fence.late
+        self._window.held = self._fence.late or self._fence.held
         for command in self._window.commands(self._loop.time()):
             if isinstance(command, Request):
-                frames.append(self._frame(command))
+                reply = f"{self._inboxes[command.slot].subject}.{command.token}"
+                frames.append(Frame(self._subject, command.body(), reply))
             else:
                 self._todo.append(command)
                 self._alarm.ring()
         if frames:
             self._counters.pulls += len(frames)
             self._bus.send(frames)
-
-    def _frame(self, request: Request) -> Frame:
-        body: dict[str, int] = {
-            "batch": request.batch,
-            "expires": round(request.expires * 1e9),
-            "idle_heartbeat": round(request.heartbeat * 1e9),
-        }
-        if request.max_bytes:
-            body["max_bytes"] = request.max_bytes
-        reply = f"{self._inboxes[request.slot].subject}.{request.token}"
-        return Frame(self._subject, json.dumps(body).encode(), reply)
 
     async def close(self) -> None:
         """Steps 2 to 4 of the stop order: let open credit arrive, close the inboxes, and make sure that the server

@@ -10,6 +10,7 @@ and these are refused once `running` is at capacity.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -40,6 +41,17 @@ class Request(NamedTuple):
     max_bytes: int
     expires: float
     heartbeat: float
+
+    def body(self) -> bytes:
+        """What the server is asked (NATS ADR-13 and ADR-37)."""
+        asked = {
+            "batch": self.batch,
+            "expires": round(self.expires * 1e9),
+            "idle_heartbeat": round(self.heartbeat * 1e9),
+        }
+        if self.max_bytes:
+            asked["max_bytes"] = self.max_bytes
+        return json.dumps(asked).encode()
 
 
 class Ping(NamedTuple):
@@ -112,6 +124,7 @@ class PullWindow:
         self.most_owed = capacity
         """Deliveries that the server may owe us at once."""
         self.running = 0
+        self._largest = -1  # payload, in bytes, of late; negative before the first
         self._credit = 0
         self._asked: dict[str, int] = {}
         self._tokens = map(str, count(1))
@@ -134,8 +147,24 @@ class PullWindow:
         """Deliveries that could be asked for."""
         return min(self.capacity - self.running, self.most_owed) - self.credit
 
-    def owe(self, size: int) -> None:
-        """So many bytes a payload may have: the server must not owe us more of them than it keeps for a client."""
+    def expect(self, size: int) -> None:
+        """Before anything has come: so many bytes a payload may have."""
+        if self._largest < 0:
+            self._owe(size)
+
+    def weigh(self, size: int) -> None:
+        """So many bytes a payload had: the server must not owe us more of them than it keeps for a client."""
+        if size > self._largest:
+            self._largest = size
+            self._owe(size)
+
+    def relax(self) -> None:
+        """What was large may have been an exception."""
+        if self._largest > 0:
+            self._largest //= 2
+            self._owe(self._largest)
+
+    def _owe(self, size: int) -> None:
         self.most_owed = max(1, min(self.capacity, _OWED // max(1, size)))
 
     def resume(self, now: float, limits: Limits | None = None) -> None:

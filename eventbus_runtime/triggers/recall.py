@@ -46,6 +46,9 @@ class Recall:
         self._bytes = 0
         self._asked: list[ActiveDelivery] = []
         self._consumer: ConsumerInfo | None = None
+        self._numbers: dict[int, int] = {}  # of the consumer's latest delivery, by inbox
+        self._is_strange = False
+        self._away_since: float | None = None
         self._running: dict[bytes, ActiveDelivery] = {}
         self._snapshot: dict[bytes, ActiveDelivery] = {}
         self._snapshot_until = 0.0
@@ -62,8 +65,23 @@ class Recall:
         joined = b" ".join(tokens)
         self._settled.append((now, joined))
         self._bytes += len(joined)
-        while self._bytes > _MOST_BYTES or self._settled[0][0] < now - _KEPT:
+        oldest = (now if self._away_since is None else self._away_since) - _KEPT
+        while self._bytes > _MOST_BYTES or self._settled[0][0] < oldest:
             self._bytes -= len(self._settled.popleft()[1])
+
+    def disconnected(self, now: float) -> None:
+        """The server is away: what it may have forgotten gets no older meanwhile."""
+        if self._away_since is None:
+            self._away_since = now
+
+    def is_strange(self, slot: int, raws: Sequence[Raw]) -> bool:
+        """Whether these deliveries, of one inbox, are of another consumer of the name than the one that was looked at:
+        its numbers go back. Nobody tells that to who has no request open. From then on, until the next look, all are.
+        """
+        first, last = _number(raws[0][1]), _number(raws[-1][1])
+        self._is_strange = self._is_strange or not self._numbers.get(slot, 0) < first <= last
+        self._numbers[slot] = last
+        return self._is_strange
 
     def runs(self, token: bytes) -> bool:
         """Whether the message of this ack token runs here, by whatever token."""
@@ -101,6 +119,8 @@ class Recall:
             self._settled.clear()  # somebody made it anew, to have all delivered again
             self._bytes = 0
             self._done.clear()
+        self._is_strange, self._away_since = False, None
+        self._numbers.clear()
         self.looked(consumer)
         self._remember(consumer.ack_floor)
         self.void = {
@@ -110,6 +130,10 @@ class Recall:
         }
         self._asked.clear()
         self._running = self._by_identity()
+
+    def knows(self, consumer: ConsumerInfo) -> bool:
+        """Whether it is the one that the trigger pulls from."""
+        return self._consumer is None or not consumer.is_anew(self._consumer)
 
     def looked(self, consumer: ConsumerInfo) -> None:
         """The server says this of the consumer: what is not above its ack floor does not come again."""
@@ -142,6 +166,12 @@ class Recall:
         self._running = self._by_identity()
         self._remember(0 if self._consumer is None else self._consumer.ack_floor)
 
+    @staticmethod
+    def overtaken_in(raws: Sequence[Raw]) -> set[bytes]:
+        """The ack tokens of those that come again further behind."""
+        latest = {identify(raw[1])[1]: raw[1] for raw in raws}
+        return {raw[1] for raw in raws}.difference(latest.values())
+
     def sifted(self) -> None:
         """The read is sifted."""
         self._overtaken.clear()
@@ -173,6 +203,11 @@ def identify(token: bytes) -> tuple[int, bytes]:
     parts = token.split(b".")
     at = 5 if len(parts) == 9 else 7
     return int(parts[at]), b"%b.%b" % (parts[at], parts[at + 2])
+
+
+def _number(token: bytes) -> int:
+    parts = token.split(b".")
+    return int(parts[6 if len(parts) == 9 else 8])
 
 
 def _anywhere(token: bytes) -> re.Pattern[bytes]:

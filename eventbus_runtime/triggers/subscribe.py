@@ -93,10 +93,9 @@ class SubscribeTrigger:
         self._exhausted = Exhausted(name, config, bus, advisories, make, letters, recall, self.counters, tell)
         self._finder.limited = self._exhausted.look
         self._is_plain = config.ack == "on_success" and not config.ack_confirm
-        self._freed_bytes, self._turning, self._redelivered = 0, False, 0
+        self._freed_bytes, self._turning, self._redelivered, self._drained = 0, False, 0, Alarm()
         self._loop: PullLoop | None = None
         self._stop_at: float | None = None
-        self._drained = Alarm()
         self._refused: list[Raw] | None = None
 
     async def run(self) -> None:
@@ -209,17 +208,18 @@ class SubscribeTrigger:
     async def _look(self) -> ConsumerInfo:
         consumer = await self._finder.look()
         self._progress.set_window(consumer.shortest_window)
+        self._turn()  # what could not be said before
         return consumer
 
     def _start(self, raws: list[Raw], sizes: list[int], now: float) -> None:
         self.counters.received += len(raws)
         redelivered, self._redelivered = self._redelivered, self.counters.redelivered
-        if redelivered != self._redelivered:
+        if again := redelivered != self._redelivered:
             self._progress.look(now)
             if self._fence.overtaken(raws, now):
                 self._finder.stale()
-        if self._matches is not None or self._recall.expects:
-            raws, sizes = self._sift(raws, sizes, now + self._finder.shortest_window)
+        if again or self._matches is not None or self._recall.expects:
+            raws, sizes = self._sift(raws, sizes, now + self._finder.shortest_window, again)
         settler, lease = self._settler, now + self._finder.shortest_window
         starting = [ActiveDelivery(raw, settler, now, lease, size) for raw, size in zip(raws, sizes, strict=False)]
         if starting:
@@ -228,12 +228,13 @@ class SubscribeTrigger:
         self._turn()  # behind the first worker's start, so that what its handlers settle goes along
         self.counters.in_flight = self._window.running
 
-    def _sift(self, raws: list[Raw], sizes: list[int], lease: float) -> tuple[list[Raw], list[int]]:
-        """What must be started is left: acknowledged unseen is what is done already, and what does not match the
-        trigger's filter."""
+    def _sift(self, raws: list[Raw], sizes: list[int], lease: float, again: bool) -> tuple[list[Raw], list[int]]:
+        """What must be started is left. What is done already, or does not match the filter, is acknowledged unseen; of
+        what is there `again`, the first time may be in the same read, behind a blocked event loop."""
         left, matches = [], self._matches
+        overtaken = self._recall.overtaken_in(raws) if again else ()
         for raw, size in zip(raws, sizes, strict=False):
-            is_done = self._recall.recognise(raw, lease)
+            is_done = False if raw[1] in overtaken else self._recall.recognise(raw, lease)
             if is_done is None and (matches is None or matches(Message(raw))):
                 left.append((raw, size))
                 continue

@@ -155,9 +155,10 @@ class ModelBus:
     async def request(self, subject: str, payload: bytes = b"", *, timeout: float = 5.0) -> bytes:
         self._check()
         token = subject.encode()
+        if not self._hear(token, payload):
+            raise BusUnavailableError("nobody listens")
         done: asyncio.Future[PubAck | EventbusError] = self._loop.create_future()
         self._ask("", partial(_set, done), timeout)
-        self._hear(token, payload)
         answer = await done
         if isinstance(answer, PubAck):
             return b"+ACK"

@@ -202,3 +202,42 @@ def test_what_runs_is_known_by_whatever_token() -> None:
     assert recall.runs(token(5, count=3))
     assert not recall.runs(token(6))
     assert not recall.runs(token(5, time=8))
+
+
+def test_while_the_server_is_away_what_it_may_have_forgotten_gets_no_older() -> None:
+    recall = Recall({})
+    attach(recall, consumer())
+    recall.keep([token(1)], 0.0)
+    recall.disconnected(1.0)
+    recall.disconnected(50.0)
+    recall.keep([token(2)], 60.0)
+    attach(recall, consumer())
+    assert recall.recognise(raw(1), LEASE) is True
+    recall.keep([token(3)], 60.0)
+    attach(recall, consumer(floor=1))
+    assert recall.recognise(raw(1), LEASE) is None
+
+
+def numbered(*numbers: int) -> list[Raw]:
+    """Deliveries of these consumer sequences."""
+    return [(b"s.a", b"$JS.ACK.S.c.1.1.%d.7.0" % number, b"", None) for number in numbers]
+
+
+@pytest.mark.parametrize("back", [numbered(5), numbered(1, 2), numbered(9, 1)])
+def test_numbers_that_go_back_are_another_consumers_until_it_is_looked_at(back: list[Raw]) -> None:
+    recall = Recall({})
+    attach(recall, consumer())
+    assert not recall.is_strange(0, numbered(3, 5))
+    assert not recall.is_strange(1, numbered(4)), "another inbox is read in between"
+    assert recall.is_strange(0, back)
+    assert recall.is_strange(0, numbered(20)), "nobody has looked yet"
+    attach(recall, consumer(created=ANEW))
+    assert not recall.is_strange(0, numbered(1))
+
+
+def test_a_consumer_is_known_until_it_is_made_anew() -> None:
+    recall = Recall({})
+    assert recall.knows(consumer())
+    attach(recall, consumer())
+    assert recall.knows(consumer(floor=7))
+    assert not recall.knows(consumer(created=ANEW))

@@ -77,6 +77,8 @@ class ScriptedChild:
             await asyncio.sleep(0.01)
 
     async def _stepped(self, otherwise: str) -> None:
+        if not self.is_alive:
+            raise UnstartedError("it has ended")
         self.step = asyncio.get_running_loop().create_future()
         if not await self.step:
             raise UnstartedError(otherwise)
@@ -88,6 +90,7 @@ class SuspectsMachine(TriggerMachine, attempts=2, dead_letter="dead.a", timeout=
     def prepared(self) -> None:
         self.can_start = True
         self.children: list[ScriptedChild] = []
+        self.child_of: dict[Run, ScriptedChild] = {}
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(suspects, "Child", lambda: ScriptedChild(self))
 
@@ -111,7 +114,7 @@ class SuspectsMachine(TriggerMachine, attempts=2, dead_letter="dead.a", timeout=
         self.must(not others, "two suspects at once")
         self.must(not delivery.claimed, "settled before it was tried")
         run = super().began(cast(Delivery, delivery))
-        run.in_child = True
+        run.in_child, self.child_of[run] = True, self.alive()[0]
         return run
 
     def dead_lettered(self, delivery: ActiveDelivery) -> None:
@@ -147,7 +150,7 @@ class SuspectsMachine(TriggerMachine, attempts=2, dead_letter="dead.a", timeout=
             self.loop.do(child.moved.set)
 
     def _by_hand(self, run: Run, word: str) -> None:
-        if run.in_child and not self.alive():  # nobody is left who could say it
+        if run.in_child and not self.child_of[run].is_alive:  # nobody is left who could say it
             return
         super()._by_hand(run, word)
         for child in self.alive():

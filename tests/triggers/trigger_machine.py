@@ -46,6 +46,7 @@ class TriggerMachine(RuleBasedStateMachine):
         """Messages whose dead letter is confirmed."""
         self.told: set[Identity] = set()
         """Messages of which the server was told that they are done."""
+        self.terminated: set[Identity] = set()
         self.words: dict[bytes, list[str]] = {}
         self.facts: list[Fact] = []
         self.wrong: list[str] = []
@@ -124,10 +125,13 @@ class TriggerMachine(RuleBasedStateMachine):
         if word == "progress":
             return
         words.append(word)
+        if word == "term":
+            self.terminated.add(identity)
         self.told |= set() if word == "nak" else {identity}
         self.must(len(set(words)) == 1, f"{words} for one delivery")
         if word == "ack":
-            is_done = identity in self.dead or any(run.succeeded for run in runs)
+            # One that comes again though it was terminated is acknowledged.
+            is_done = identity in self.dead | self.terminated or any(run.succeeded for run in runs)
             self.must(is_done, "acknowledged, though no handler succeeded")
         elif word == "term" and "dead_letter" in self.config:
             self.must(identity in self.dead, "terminated without a dead letter")
