@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
+from eventbus_runtime.errors import BusUnavailableError
+
 # Seconds. Before 2.12 a server that was restarted says of a consumer of its own that it was created 0.1 to 0.3 ms later
 # than it said before: what it writes down has a time of its own (server/filestore.go, ConsumerStore).
 _SAME_BIRTH = 0.005
@@ -38,8 +40,14 @@ class ConsumerInfo(NamedTuple):
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> ConsumerInfo:
-        """Read the API's JSON; fields that an older server leaves out get what they mean there."""
-        config = answer["config"]
+        """Read the API's JSON; fields that an older server leaves out get what they mean there.
+
+        Raises:
+            BusUnavailableError: it tells nothing of the consumer: 2.9 does so while that is being deleted.
+        """
+        config = answer.get("config")
+        if config is None:
+            raise BusUnavailableError("JetStream answered, but told nothing of the consumer")
         one = config.get("filter_subject")
         return cls(
             stream=answer["stream_name"],
