@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -34,10 +33,11 @@ def handle(ledger: Ledger, *numbers: int) -> None:
     recorder.close()
 
 
-def refused(ledger: Ledger, text: str, dead: Collection[Run] = (), left: Collection[int] = ()) -> None:
-    """The balance fails, and says `text`."""
-    with pytest.raises(AssertionError, match=re.escape(text)):
+def refusal(ledger: Ledger, dead: Collection[Run] = (), left: Collection[int] = ()) -> str:
+    """The balance fails; what it says."""
+    with pytest.raises(AssertionError) as raised:
         ledger.balance(dead, left).check()
+    return str(raised.value)
 
 
 def at(number: int) -> Run:
@@ -62,12 +62,12 @@ def test_what_nobody_confirmed_may_be_handled_or_not(ledger: Ledger) -> None:
 
 def test_a_missing_message_fails(ledger: Ledger) -> None:
     handle(ledger, 0, 2)
-    refused(ledger, "1 is missing")
+    assert "1 is missing" in refusal(ledger)
 
 
 def test_a_message_that_was_never_published_fails(ledger: Ledger) -> None:
     handle(ledger, 0, 1, 2, 17)
-    refused(ledger, "17 was never published")
+    assert "17 was never published" in refusal(ledger)
 
 
 @pytest.mark.parametrize("end", ["handled", "dead-lettered", "left"])
@@ -76,7 +76,7 @@ def test_a_second_end_without_a_disturbance_fails(ledger: Ledger, end: str) -> N
     dead, left = [at(1)] if end == "dead-lettered" else [], {1} if end == "left" else set()
     if end == "handled":
         handle(ledger, 1)
-    refused(ledger, f"and {end} at", dead, left)
+    assert f"and {end} at" in refusal(ledger, dead, left)
 
 
 def test_a_disturbance_between_both_ends_explains_a_double(ledger: Ledger) -> None:
@@ -93,14 +93,14 @@ def test_a_disturbance_that_was_over_before_the_first_end_began_explains_nothing
     with ledger.disturbance("worker killed", doubles=2):
         pass
     handle(ledger, 0, 1, 2, 1)
-    refused(ledger, "1 was handled at")
+    assert "1 was handled at" in refusal(ledger)
 
 
 def test_a_disturbance_after_the_second_end_explains_nothing(ledger: Ledger) -> None:
     handle(ledger, 0, 1, 2, 1)
     with ledger.disturbance("worker killed", doubles=2):
         pass
-    refused(ledger, "1 was handled at")
+    assert "1 was handled at" in refusal(ledger)
 
 
 def test_a_disturbance_explains_no_more_doubles_than_it_may(ledger: Ledger) -> None:
@@ -108,7 +108,7 @@ def test_a_disturbance_explains_no_more_doubles_than_it_may(ledger: Ledger) -> N
     with ledger.disturbance("worker killed", doubles=2):
         pass
     handle(ledger, 0, 1, 2)
-    refused(ledger, "2 was handled at")
+    assert "2 was handled at" in refusal(ledger)
 
 
 def test_what_was_removed_with_its_stream_need_not_be_handled(ledger: Ledger) -> None:
@@ -116,7 +116,7 @@ def test_what_was_removed_with_its_stream_need_not_be_handled(ledger: Ledger) ->
     ledger.removed()
     later = ledger.next()
     ledger.confirm(later)
-    refused(ledger, f"{later} is missing")
+    assert f"{later} is missing" in refusal(ledger)
     handle(ledger, later)
     balance = ledger.balance((), ())
     balance.check()
@@ -129,11 +129,11 @@ def test_on_a_new_page_nothing_of_the_old_one_may_come(ledger: Ledger) -> None:
     assert (ledger.runs, ledger.published) == (0, 0)
     later = ledger.next()
     ledger.confirm(later)
-    refused(ledger, f"{later} is missing")
+    assert f"{later} is missing" in refusal(ledger)
     handle(ledger, later)
     ledger.balance((), ()).check()
     handle(ledger, 2)
-    refused(ledger, "2 was never published")
+    assert "2 was never published" in refusal(ledger)
 
 
 def test_what_was_written_outlives_a_kill(ledger: Ledger) -> None:

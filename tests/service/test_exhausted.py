@@ -88,13 +88,18 @@ async def test_what_killed_its_worker_on_each_delivery_is_dead_lettered_once_by_
     assert left == (2 if retention == "limits" else 0)
 
 
+def refusal(one: Worker) -> str:
+    """Why its trigger has failed."""
+    one.wait_logged("trigger work: failed")
+    return next(str(line["reason"]) for line in one.log if line["event"] == "trigger work: failed")
+
+
 async def test_a_limit_is_refused_by_name_where_no_stream_stores_the_advisories(
     tmp_path: Path, server: NatsServer, js: JetStreamContext
 ) -> None:
     await by_hand(js)
     with worker(tmp_path, server, advisories="") as one:
-        one.wait_logged("trigger work: failed")
-        reason = next(str(line["reason"]) for line in one.log if line["event"] == "trigger work: failed")
+        reason = refusal(one)
         for part in (
             "the consumer work of stream ORDERS has max_deliver = 3",
             "no stream stores $JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.ORDERS.work",
@@ -115,7 +120,6 @@ async def test_a_limit_is_refused_where_nothing_is_said_about_what_is_given_up(
 ) -> None:
     await by_hand(js)
     with worker(tmp_path, server, end="") as one:
-        one.wait_logged("trigger work: failed")
-        reason = next(str(line["reason"]) for line in one.log if line["event"] == "trigger work: failed")
+        reason = refusal(one)
         assert "the trigger work has no end for it" in reason
         assert "or give [triggers.work] a dead_letter" in reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
@@ -17,6 +18,7 @@ from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.model import BusConfig, RetryConfig, TriggerConfig
 from eventbus_runtime.errors import BusError
 from eventbus_runtime.events import DeliveryFailed, Fact, State, StateChanged, Warned
+from eventbus_runtime.message import Message
 from eventbus_runtime.pipelines.pipeline import bind
 from eventbus_runtime.pipelines.registry import Registration, Registry
 from eventbus_runtime.pipelines.resources import Resources
@@ -145,6 +147,19 @@ class Observer:
                 self._ready.set()
             elif words[0] == b"PING":
                 self.write(b"PONG\r\n")
+
+
+class Gate:
+    """Handlers that wait until it is opened, and how often each payload was begun."""
+
+    def __init__(self) -> None:
+        self.begun: Counter[bytes] = Counter()
+        self.opened = asyncio.Event()
+
+    async def handler(self, message: Message) -> None:
+        """Waits."""
+        self.begun[message.payload] += 1
+        await self.opened.wait()
 
 
 def sequence_of(token: str) -> int:

@@ -124,6 +124,8 @@ async def test_a_question_that_an_election_loses_is_asked_again_soon(server: Nat
         await until(lambda: proxy.lost == 2, within=3)
         proxy.loses = b""
         await until(live.is_running)
+        assert live.failures() == []
+        assert proxy.lost < 5, "nor is it asked all the time"
 
 
 class Declared:

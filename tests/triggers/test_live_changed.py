@@ -13,7 +13,7 @@ from eventbus_runtime.message import Message
 from eventbus_runtime.testing.server import NatsServer
 from eventbus_runtime.triggers.pull import Limits
 from tests.buses.helpers import server_version
-from tests.triggers.live import QUICK, Live, Observer, running, sequence_of, until
+from tests.triggers.live import QUICK, Gate, Live, Observer, running, sequence_of, until
 
 CHECKING = Limits(QUICK.expires, QUICK.heartbeat, check=0.3)
 
@@ -22,18 +22,6 @@ async def change(live: Live, **fields: Any) -> None:
     """Update the consumer, as its owner does."""
     config = (await live.outside.api("CONSUMER.INFO.S.c"))["config"]
     await live.outside.api("CONSUMER.CREATE.S.c", {"stream_name": "S", "config": {**config, **fields}})
-
-
-class Gate:
-    """A handler that waits."""
-
-    def __init__(self) -> None:
-        self.begun: Counter[bytes] = Counter()
-        self.opened = asyncio.Event()
-
-    async def handler(self, message: Message) -> None:
-        self.begun[message.payload] += 1
-        await self.opened.wait()
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle beside", "busy beside"])

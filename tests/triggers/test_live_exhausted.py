@@ -303,6 +303,7 @@ async def test_a_limit_that_somebody_sets_while_it_runs_is_noticed(world: World,
         server.stop()
         server.start()
         await until(lambda: "has max_deliver = 4" in world.failed("work"))
+        assert runtime.trigger_counters()["work"][0] is State.FAILED
 
 
 async def test_without_the_stream_of_advisories_it_fails_later_too(world: World) -> None:
@@ -311,3 +312,4 @@ async def test_without_the_stream_of_advisories_it_fails_later_too(world: World)
         await until(lambda: runtime.trigger_counters()["work"][1].acked == 1)
         await world.js.delete_stream("ADVISORIES")
         await until(lambda: "what its consumer gives up is seen by nobody" in world.failed("work"))
+        assert runtime.trigger_counters()["work"][0] is State.FAILED

@@ -12,23 +12,18 @@ from eventbus_runtime.message import Message
 from eventbus_runtime.testing.server import NatsServer
 from tests.buses.helpers import frozen, server_version
 from tests.conftest import MakeServer
-from tests.triggers.live import SOON, Live, Observer, running, sequence_of, until
+from tests.triggers.live import SOON, Gate, Live, Observer, running, sequence_of, until
 from tests.triggers.proxy import Proxy
 
 PATIENT = 'write_deadline: "20s"'
 STALL = 3.0
 
 
-class Gate:
-    """A handler that waits, and fails at the first try of what is to fail."""
-
-    def __init__(self) -> None:
-        self.begun: Counter[bytes] = Counter()
-        self.opened = asyncio.Event()
+class FailingGate(Gate):
+    """What is to fail fails at the first try."""
 
     async def handler(self, message: Message) -> None:
-        self.begun[message.payload] += 1
-        await self.opened.wait()
+        await super().handler(message)
         if message.payload.startswith(b"fail") and self.begun[message.payload] == 1:
             raise ValueError
 
@@ -46,7 +41,7 @@ def waiting(live: Live) -> int:
 
 
 async def test_slow_handlers_leave_the_servers_pending_where_it_is(server: NatsServer) -> None:
-    gate = Gate()
+    gate = FailingGate()
     async with running(server, gate.handler, max_in_flight=10, consumer={"ack_wait": 0.5}) as live:
         await live.publish_stored(1000)
         await until(lambda: len(gate.begun) == 10)
@@ -63,7 +58,7 @@ async def test_acks_that_pile_up_before_a_frozen_server_are_kept_once_and_lose_a
     make_server: MakeServer,
 ) -> None:
     server = make_server(PATIENT)
-    gate = Gate()
+    gate = FailingGate()
     async with (
         Observer(server.url) as observer,
         running(server, gate.handler, max_in_flight=2000, consumer={"max_ack_pending": -1}) as live,
@@ -94,7 +89,7 @@ async def test_a_way_that_takes_nothing_for_longer_than_ack_wait_has_nothing_don
 ) -> None:
     """The server hears nothing and delivers all again, into the way that stalls. Acks and naks come late."""
     server = make_server(PATIENT)
-    gate = Gate()
+    gate = FailingGate()
     async with (
         Proxy(server.port) as proxy,
         running(server, gate.handler, url=proxy.url, max_in_flight=200, consumer={"ack_wait": 1.5}, retry=SOON) as live,

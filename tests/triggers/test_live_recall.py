@@ -12,22 +12,9 @@ import pytest
 from eventbus_runtime.message import Message
 from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.testing.server import NatsServer
-from tests.triggers.live import Observer, connected, make_consumer, make_stream, running, until
+from tests.triggers.live import Gate, Observer, connected, make_consumer, make_stream, running, until
 from tests.triggers.proxy import Proxy
 from tests.triggers.test_live_breaks import Declared
-
-
-class Gate:
-    """Handlers that wait until it is opened, and how often each payload was begun."""
-
-    def __init__(self) -> None:
-        self.begun: Counter[bytes] = Counter()
-        self.opened = asyncio.Event()
-
-    async def handler(self, message: Message) -> None:
-        """Waits."""
-        self.begun[message.payload] += 1
-        await self.opened.wait()
 
 
 async def test_a_killed_server_that_forgets_what_it_was_told_has_nothing_done_twice(server: NatsServer) -> None:
