@@ -62,7 +62,7 @@ class ConsumerFinder:
         """Seconds after which, at the earliest, the server delivers again what is not settled."""
         self.dead_letter_stream: str | None = None
         """Stores the dead letters (`Nats-Expected-Stream`)."""
-        self.stale: Callable[[], None] = _nobody
+        self.stale: Callable[[], None] = lambda: None
         """Called when what is known may not be so any more."""
         self._bus, self._prepare, self._lost, self._warn = bus, prepare, lost, warn
         self.limited: Callable[[ConsumerInfo], Awaitable[None]] | None = None
@@ -146,7 +146,3 @@ class ConsumerFinder:
                 f"{consumer.shortest_window:g} s: an election takes 4 to 9 s, in which no progress is heard; "
                 f"give it an ack_wait of {_ELECTION:g} s or more"
             )
-
-
-def _nobody() -> None:
-    """Told before anybody listens."""

@@ -245,7 +245,10 @@ class Settler:
                     self._fence.ack(delivery.token)
                 self.acked(delivery)
             elif isinstance(settlement, Nak):
-                self._nak(delivery, outcome, settlement)
+                try:
+                    await self._see()
+                finally:  # it is told also by who is cancelled meanwhile
+                    self._nak(delivery, outcome, settlement)
             else:
                 self._term(delivery, outcome, settlement)
         finally:
@@ -259,11 +262,15 @@ class Settler:
             return policy
         return replace(policy, attempts=min(policy.attempts, consumer.max_deliver))
 
+    async def _see(self) -> None:
+        """Have the consumer looked at before anything is said, where it may be another one by now: see `Fence.sees`."""
+        if not self._fence.sees():
+            with suppress(EventbusError):  # then what is said reaches nobody
+                await self._finder.look()
+
     async def _confirm_ack(self, delivery: ActiveDelivery) -> None:
         try:
-            if not self._fence.sees():
-                with suppress(EventbusError):  # then it can't be confirmed either
-                    await self._finder.look()
+            await self._see()
             if delivery.token in self._fence.recall.void:
                 return self._fence.ack(delivery.token)
             await self.bus.request(delivery.token.decode())

@@ -21,8 +21,8 @@ from eventbus_runtime.triggers.recall import Recall, identify
 from eventbus_runtime.triggers.status import Status
 
 TERM = b"+TERM"  # never with a reason: a leader older than 2.10.4 would not know it, and deliver again
-_PATIENCE = 1.0
-_LOOKS = 0.25
+# Seconds until what is not proven is sent again; and until the next try where nothing may be said yet.
+_PATIENCE, _LOOKS = 1.0, 0.25
 _TRIES = 5
 UNANSWERED = "the server does not answer acks that ask for it"
 
@@ -50,13 +50,13 @@ class Fence:
 
     def __init__(self, bus: Bus, recall: Recall) -> None:
         self._bus, self.recall = bus, recall
-        self.proven: Callable[[], None] = _nobody
+        self.proven: Callable[[], None] = lambda: None
         """Called when it is no longer `late`."""
-        self.unanswered: Callable[[], None] = _nobody
+        self.unanswered: Callable[[], None] = lambda: None
         """Called when it has been `late` for long; it goes on trying."""
         self.why = UNANSWERED
         """Why it is late, as far as anybody has told."""
-        self.sees: Callable[[], bool] = _everything
+        self.sees: Callable[[], bool] = lambda: True
         """Whether anything may be said now; if not, `flush` is to be called again once it may."""
         self.held = False
         """Whether something waits for that; meanwhile nothing may be pulled, since the server has no ack of it."""
@@ -181,12 +181,12 @@ class Fence:
             inbox.close()
         self._answered.ring()
 
-    def is_strange(self, slot: int, raws: list[Raw]) -> bool:
-        """See `Recall.is_strange`; then nothing more is said by the tokens of before."""
-        strange = self.recall.is_strange(slot, raws)
-        if strange:
+    def arrived(self, slot: int, raws: list[Raw]) -> bool:
+        """See `Recall.arrived`; where that is False, nothing more is said by the tokens of before."""
+        known = self.recall.arrived(slot, raws)
+        if not known:
             self.forget()
-        return strange
+        return known
 
     def forget(self) -> None:
         """The consumer is gone, or is another one of its name: the tokens mean nothing to it, or the wrong thing."""
@@ -276,15 +276,6 @@ class Fence:
             if self._tries == _TRIES:
                 self.unanswered()
         self._timer = self._loop.call_at(due, self._look)
-
-
-def _everything() -> bool:
-    """Asked before anybody answers."""
-    return True
-
-
-def _nobody() -> None:
-    """Told before anybody listens."""
 
 
 def _sequence(token: bytes) -> int:

@@ -24,6 +24,7 @@ from eventbus_runtime.triggers.status import Status
 
 _OPEN_CREDIT_AT_STOP = 0.25
 _ANSWER_AT_STOP = 1.0
+# Seconds without an open request, after which the consumer may be another one.
 _BLIND = 1.0
 _ANOTHER = "its consumer is another one now, or was set back"
 
@@ -290,9 +291,10 @@ class PullLoop:
                 sizes = [0] * len(deliveries)
                 # Two will do: where many fit into one read, they are small.
                 self._window.weigh(max(len(deliveries[0][2]), len(deliveries[-1][2])))
-            if strange := self._fence.is_strange(slot, deliveries):
+            known = self._fence.arrived(slot, deliveries)
+            if not known:
                 self.unanswered(_ANOTHER)
-            admitted = 0 if self._closed or strange else self._window.admit(slot, sizes, now, current=current)
+            admitted = self._window.admit(slot, sizes, now, current=current) if known and not self._closed else 0
             if admitted < len(deliveries):
                 self._refuse(deliveries[admitted:])
                 del deliveries[admitted:]

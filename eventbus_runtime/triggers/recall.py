@@ -74,14 +74,14 @@ class Recall:
         if self._away_since is None:
             self._away_since = now
 
-    def is_strange(self, slot: int, raws: Sequence[Raw]) -> bool:
-        """Whether these deliveries, of one inbox, are of another consumer of the name than the one that was looked at:
-        its numbers go back. Nobody tells that to who has no request open. From then on, until the next look, all are.
-        """
-        first, last = _number(raws[0][1]), _number(raws[-1][1])
+    def arrived(self, slot: int, raws: Sequence[Raw]) -> bool:
+        """Note these deliveries of one inbox. False where they are of another consumer of the name than the one that
+        was looked at: its numbers go back. Nobody tells that to who has no request open. From then on, until the next
+        look, all are."""
+        first, last = int(_fields(raws[0][1])[1]), int(_fields(raws[-1][1])[1])
         self._is_strange = self._is_strange or not self._numbers.get(slot, 0) < first <= last
         self._numbers[slot] = last
-        return self._is_strange
+        return not self._is_strange
 
     def runs(self, token: bytes) -> bool:
         """Whether the message of this ack token runs here, by whatever token."""
@@ -200,16 +200,17 @@ class Recall:
 
 def identify(token: bytes) -> tuple[int, bytes]:
     """Stream sequence of an ack token (NATS ADR-15), and what tells its message from all others."""
-    parts = token.split(b".")
-    at = 5 if len(parts) == 9 else 7
-    return int(parts[at]), b"%b.%b" % (parts[at], parts[at + 2])
+    sequence, _, time = _fields(token)
+    return int(sequence), b"%b.%b" % (sequence, time)
 
 
-def _number(token: bytes) -> int:
+def _fields(token: bytes) -> list[bytes]:
+    """Stream sequence, consumer sequence, and time of storage."""
     parts = token.split(b".")
-    return int(parts[6 if len(parts) == 9 else 8])
+    return parts[5:8] if len(parts) == 9 else parts[7:10]
 
 
 def _anywhere(token: bytes) -> re.Pattern[bytes]:
     """Finds any ack token of the same message, also among joined ones, without taking them apart."""
-    return re.compile(rb"\.%b\.\d+\.%b\." % tuple(identify(token)[1].split(b".")))
+    sequence, _, time = _fields(token)
+    return re.compile(rb"\.%b\.\d+\.%b\." % (sequence, time))

@@ -9,10 +9,11 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from eventbus_runtime.message import Message
+from eventbus_runtime.buses.base import Frame
+from eventbus_runtime.message import Message, Raw
 from eventbus_runtime.testing.server import NatsServer
 from eventbus_runtime.triggers import loop
-from tests.triggers.live import Live, make_consumer, make_stream, running, until
+from tests.triggers.live import Live, Observer, make_consumer, make_stream, running, sequence_of, until
 
 SLOTS = 4
 BLIND = 0.05
@@ -125,3 +126,26 @@ async def test_behind_a_blocked_event_loop_both_copies_in_one_read_are_one(serve
         gates.let_go(*map(str, range(5)))
         await until(live.drained)
         assert set(gates.begun.values()) == {1}
+
+
+@pytest.mark.usefixtures("blind")
+async def test_nothing_of_a_consumer_made_anew_unseen_is_given_back_by_an_old_token(server: NatsServer) -> None:
+    """Somebody else works on its messages by now: a nak would have them delivered a second time."""
+    gates = Gates()
+    async with running(server, gates.handler, max_in_flight=SLOTS, retry={"delays": ["10s"], "jitter": 0}) as live:
+        await full(live, gates, "bad 1", "2", "3", "4")
+        await live.outside.api("CONSUMER.DELETE.S.c")
+        await make_consumer(live.outside)
+        theirs: list[Raw] = []
+        inbox = await live.outside.open_inbox(theirs.extend)
+        pull = live.outside.api_subject("CONSUMER.MSG.NEXT.S.c")
+        live.outside.send([Frame(pull, b'{"batch": 1}', inbox.subject)])
+        await until(lambda: len(theirs) == 1)
+        await blinded(live)
+        async with Observer(server.url) as observer:
+            gates.let_go("bad 1")
+            await until(lambda: live.trigger.counters.left == 1)
+            await live.shown_to(observer)
+            assert 1 not in map(sequence_of, observer.settlements()), "theirs"
+        inbox.close()
+        gates.let_go("2", "3", "4")

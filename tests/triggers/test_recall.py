@@ -227,12 +227,12 @@ def numbered(*numbers: int) -> list[Raw]:
 def test_numbers_that_go_back_are_another_consumers_until_it_is_looked_at(back: list[Raw]) -> None:
     recall = Recall({})
     attach(recall, consumer())
-    assert not recall.is_strange(0, numbered(3, 5))
-    assert not recall.is_strange(1, numbered(4)), "another inbox is read in between"
-    assert recall.is_strange(0, back)
-    assert recall.is_strange(0, numbered(20)), "nobody has looked yet"
+    assert recall.arrived(0, numbered(3, 5))
+    assert recall.arrived(1, numbered(4)), "another inbox is read in between"
+    assert not recall.arrived(0, back)
+    assert not recall.arrived(0, numbered(20)), "nobody has looked yet"
     attach(recall, consumer(created=ANEW))
-    assert not recall.is_strange(0, numbered(1))
+    assert recall.arrived(0, numbered(1))
 
 
 def test_a_consumer_is_known_until_it_is_made_anew() -> None:
