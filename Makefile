@@ -58,24 +58,26 @@ bench-soak: install ## Ours at full rate for ten minutes, or for SECONDS=…: do
 
 lock: $(LOCK_VENV)/bin/uv ## Write requirements.lock anew from pyproject.toml; ARGS=--upgrade takes the newest.
 	@$(LOCK_VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-annotate --no-header --quiet $(ARGS) -o requirements.lock
+	  --no-strip-extras --no-emit-index-url --no-annotate --no-header --quiet $(ARGS) -o requirements.lock
 
 clean: ## Remove what the other targets made, .venv included.
 	@rm -rf $(VENV) $(LOCK_VENV) $(BENCH_VENV) .matrix dist build .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-# Two steps, since pip can't check hashes and install an editable package in one. A stamp after each: a changed lock
-# makes .venv anew, a changed pyproject.toml only renews the scripts.
-$(VENV)/.locked: requirements.lock
-	@for python in $(PYTHONS); do \
+# For recipes: `python` is the first interpreter of PYTHONS that will do.
+FIND_PYTHON = for python in $(PYTHONS); do \
 	  if $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then break; fi; \
 	  python=; \
 	done; \
 	if [ -z "$$python" ]; then \
-	  echo "make install needs Python 3.11 or later with its venv module, and found none as any of: $(PYTHONS)." >&2; \
+	  echo "This needs Python 3.11 or later with its venv module, and found none as any of: $(PYTHONS)." >&2; \
 	  exit 1; \
-	fi; \
-	$$python -m venv --clear $(VENV)
+	fi
+
+# Two steps, since pip can't check hashes and install an editable package in one. A stamp after each: a changed lock
+# makes .venv anew, a changed pyproject.toml only renews the scripts.
+$(VENV)/.locked: requirements.lock
+	@$(FIND_PYTHON); $$python -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
@@ -83,8 +85,9 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(LOCK_VENV)/bin/uv: | $(VENV)/.installed
-	@$(BIN)/python -m venv $(LOCK_VENV)
+# Not from .venv: a lock that can't be installed is mended here.
+$(LOCK_VENV)/bin/uv:
+	@$(FIND_PYTHON); $$python -m venv $(LOCK_VENV)
 	@$(LOCK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 # The contenders' packages stay out of .venv: they would slow its start, and they pin what is ours to choose.

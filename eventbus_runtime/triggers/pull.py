@@ -218,6 +218,8 @@ class PullWindow:
             self._interrupt(Fail(f"the server refuses to let it pull: {status}"))
         elif answer is Answer.DELETED:
             self._interrupt(Attach("the consumer was deleted", pause=False))
+        elif answer is Answer.NOBODY:
+            self._interrupt(Attach(f"its consumer does not answer, or is gone ({status.code})", pause=True))
         else:
             self._interrupt(Attach(f"the server says {status}", pause=True))
 

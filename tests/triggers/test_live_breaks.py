@@ -102,6 +102,7 @@ async def test_a_pull_that_nobody_answers_is_looked_into(server: NatsServer) -> 
         assert live.is_running()
         release.set()
         await until(lambda: live.trigger.state is State.BACKING_OFF)
+        assert "consumer" in live.trigger.reason
         await asyncio.sleep(0.3)
         assert live.trigger.counters.pulls <= 4
         await make_consumer(live.outside, deliver_policy="new")
