@@ -13,7 +13,7 @@ from eventbus_runtime.buses.nats.writer import publication
 from eventbus_runtime.headers import Headers
 from eventbus_runtime.message import AckToken, Message
 from eventbus_runtime.subjects import is_subject
-from eventbus_runtime.triggers.recall import identify
+from eventbus_runtime.triggers.memory import identify
 from tests.buses.recorder import OURS, Recorder, cut, msg, same
 
 names = st.text(st.characters(exclude_characters=". ", exclude_categories=["Cs"]), min_size=1, max_size=8)

@@ -274,7 +274,7 @@ class Settler:
             if delivery.token in self._fence.recall.void:
                 return self._fence.ack(delivery.token)
             await self.bus.request(delivery.token.decode())
-            self._fence.recall.keep([delivery.token], asyncio.get_running_loop().time())
+            self._fence.recall.memory.keep([delivery.token], asyncio.get_running_loop().time())
         except BusUnavailableError as error:
             self._counters.left += 1
             self.fail(delivery, Failure("error", f"the ack was not confirmed: {error}", error=error), "left")

@@ -164,7 +164,7 @@ class Exhausted:
         while self._recall.runs(token):  # noqa: ASYNC110 - nothing tells the end of one delivery
             await asyncio.sleep(_LOOKS)
         await asyncio.sleep(0)  # what was settled is remembered at the end of that turn
-        return self._recall.has_settled(token)
+        return self._recall.memory.holds(token)
 
     def _fail(self, message: Message, text: str, settlement: str) -> None:
         count = message.delivery_count

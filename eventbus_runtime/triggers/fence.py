@@ -17,7 +17,8 @@ from eventbus_runtime.buses.base import Bus, Inbox
 from eventbus_runtime.errors import BusUnavailableError
 from eventbus_runtime.message import Raw
 from eventbus_runtime.triggers.backoff import Alarm
-from eventbus_runtime.triggers.recall import Recall, identify
+from eventbus_runtime.triggers.memory import identify
+from eventbus_runtime.triggers.recall import Recall
 from eventbus_runtime.triggers.status import Status
 
 TERM = b"+TERM"  # never with a reason: a leader older than 2.10.4 would not know it, and deliver again
@@ -58,6 +59,8 @@ class Fence:
         """Why it is late, as far as anybody has told."""
         self.sees: Callable[[], bool] = lambda: True
         """Whether anything may be said now; if not, `flush` is to be called again once it may."""
+        self.stale: Callable[[], None] = lambda: None
+        """Called when the consumer should be looked at soon."""
         self.held = False
         """Whether something waits for that; meanwhile nothing may be pulled, since the server has no ack of it."""
         self._loop = asyncio.get_running_loop()
@@ -108,7 +111,8 @@ class Fence:
         if not self._acks and not self._terms:
             return 0
         now = self._loop.time()
-        self.recall.keep(self._acks + self._terms, now)
+        if self.recall.memory.keep(self._acks + self._terms, now):
+            self.stale()
         written = _Written(now, self.recall.sayable(self._acks.copy()), self.recall.sayable(self._terms.copy()))
         self._acks.clear()
         self._terms.clear()
@@ -126,7 +130,7 @@ class Fence:
     def asking(self) -> None:
         """The server is asked what it knows to have delivered: what was written before is of deliveries before."""
         self._asked = next(self._numbers)
-        self.recall.asking()
+        self.recall.asking(self._loop.time())
 
     async def prove(self, known: int | None = None) -> None:
         """Return once all that was given so far is proven; it is sent again at once, and then each second. Opens the
@@ -174,7 +178,7 @@ class Fence:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.recall.disconnected(self._loop.time())
+        self.recall.memory.disconnected(self._loop.time())
         self.held = False
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
@@ -191,7 +195,7 @@ class Fence:
     def forget(self) -> None:
         """The consumer is gone, or is another one of its name: the tokens mean nothing to it, or the wrong thing."""
         if self._acks or self._terms:
-            self.recall.keep(self._acks + self._terms, self._loop.time())
+            self.recall.memory.keep(self._acks + self._terms, self._loop.time())
         self.recall.lost()
         self._acks.clear()
         self._terms.clear()

@@ -269,7 +269,7 @@ class PullLoop:
         if not self._fence.recall.knows(consumer):
             self.unanswered(_ANOTHER)
             return
-        self._fence.recall.looked(consumer)
+        self._fence.recall.looked(consumer, now)
         self._window.relax()
         may_come = consumer.max_ack_pending <= 0 or consumer.num_ack_pending < consumer.max_ack_pending
         silent = now - self._delivered_at >= self._limits.check

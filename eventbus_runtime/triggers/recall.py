@@ -11,19 +11,16 @@ and means another message.
 
 from __future__ import annotations
 
-import re
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from eventbus_runtime.buses.info import ConsumerInfo
 from eventbus_runtime.message import Raw
+from eventbus_runtime.triggers.memory import Memory, anywhere, fields, identify
 
 if TYPE_CHECKING:
     from eventbus_runtime.triggers.delivery import ActiveDelivery
 
-# Seconds, and bytes, of ack tokens that are remembered; a server writes down what it was told within a second.
-_KEPT, _MOST_BYTES = 10.0, 8 << 20
 # Seconds that a delivery may be on its way.
 _TRANSIT = 1.0
 # Seconds for which it is known what runs: what began since is not delivered again so soon, whatever others set.
@@ -41,14 +38,15 @@ class Recall:
         self.void: set[bytes] = set()
         """Ack tokens of running deliveries that the server has forgotten: to it, they mean nothing, or the wrong
         thing. Nothing may be said to them."""
+        self.memory = Memory()
+        """What was settled for good."""
         self._now_running = running
-        self._settled: deque[tuple[float, bytes]] = deque()  # joined tokens, since a million of them would take 100 MB
-        self._bytes = 0
         self._asked: list[ActiveDelivery] = []
+        self._asked_at = 0.0
+        self._floor = 0
         self._consumer: ConsumerInfo | None = None
         self._numbers: dict[int, int] = {}  # of the consumer's latest delivery, by inbox
         self._is_strange = False
-        self._away_since: float | None = None
         self._running: dict[bytes, ActiveDelivery] = {}
         self._snapshot: dict[bytes, ActiveDelivery] = {}
         self._snapshot_until = 0.0
@@ -60,38 +58,19 @@ class Recall:
         """Whether what is known here may be delivered, as if for the first time or again."""
         return bool(self._done or self._running or self._overtaken)
 
-    def keep(self, tokens: Sequence[bytes], now: float) -> None:
-        """These, one at least, were settled for good at `now`, in seconds by the event loop's clock."""
-        joined = b" ".join(tokens)
-        self._settled.append((now, joined))
-        self._bytes += len(joined)
-        oldest = (now if self._away_since is None else self._away_since) - _KEPT
-        while self._bytes > _MOST_BYTES or self._settled[0][0] < oldest:
-            self._bytes -= len(self._settled.popleft()[1])
-
-    def disconnected(self, now: float) -> None:
-        """The server is away: what it may have forgotten gets no older meanwhile."""
-        if self._away_since is None:
-            self._away_since = now
-
     def arrived(self, slot: int, raws: Sequence[Raw]) -> bool:
         """Note these deliveries of one inbox. False where they are of another consumer of the name than the one that
         was looked at: its numbers go back. Nobody tells that to who has no request open. From then on, until the next
         look, all are."""
-        first, last = int(_fields(raws[0][1])[1]), int(_fields(raws[-1][1])[1])
+        first, last = int(fields(raws[0][1])[2]), int(fields(raws[-1][1])[2])
         self._is_strange = self._is_strange or not self._numbers.get(slot, 0) < first <= last
         self._numbers[slot] = last
         return not self._is_strange
 
     def runs(self, token: bytes) -> bool:
         """Whether the message of this ack token runs here, by whatever token."""
-        message = _anywhere(token)
+        message = anywhere(token)
         return any(message.search(delivery.token) for delivery in self._now_running)
-
-    def has_settled(self, token: bytes) -> bool:
-        """Whether the message of this ack token was settled here for good of late, by whatever token."""
-        message = _anywhere(token)
-        return any(message.search(joined) for _, joined in self._settled)
 
     def sayable(self, tokens: list[bytes]) -> list[bytes]:
         """Those of settled deliveries that the server can be told of now; the others are told when they come again."""
@@ -108,21 +87,27 @@ class Recall:
         """The consumer is gone, or is another one of its name."""
         self.void = {delivery.token for delivery in self._now_running}
 
-    def asking(self) -> None:
+    def asking(self, now: float) -> None:
         """The server is asked about the consumer: what runs here now was delivered before its answer."""
-        self._asked = list(self._now_running)
+        self._asked, self._asked_at = list(self._now_running), now
 
     def attached(self, consumer: ConsumerInfo) -> None:
         """The trigger begins to pull; the server has answered this."""
         before, self._consumer = self._consumer, consumer
-        if before is not None and consumer.is_anew(before) and not consumer.opt_start_seq:
-            self._settled.clear()  # somebody made it anew, to have all delivered again
-            self._bytes = 0
+        is_anew = before is not None and consumer.is_anew(before)
+        if is_anew and not consumer.opt_start_seq:
+            self.memory.clear()  # somebody made it anew, to have all delivered again
             self._done.clear()
-        self._is_strange, self._away_since = False, None
+        if consumer.num_replicas > 1:
+            self.memory.outlast(max(consumer.backoff or (consumer.ack_wait,)))
+        self._is_strange = False
         self._numbers.clear()
-        self.looked(consumer)
-        self._remember(consumer.ack_floor)
+        self.memory.connected()
+        floor = self._floor
+        self.looked(consumer, self._asked_at)
+        self._done.update(_by_sequence(self.memory.recent(consumer.ack_floor)))
+        if is_anew:
+            self._done.update(_by_sequence(self.memory.above(floor)))
         self.void = {
             delivery.token
             for delivery in self._asked
@@ -135,22 +120,29 @@ class Recall:
         """Whether it is the one that the trigger pulls from."""
         return self._consumer is None or not consumer.is_anew(self._consumer)
 
-    def looked(self, consumer: ConsumerInfo) -> None:
-        """The server says this of the consumer: what is not above its ack floor does not come again."""
-        floor = consumer.ack_floor
+    def looked(self, consumer: ConsumerInfo, asked: float) -> None:
+        """The server, which was asked at this time, says this of the consumer: what is not above its ack floor does
+        not come again."""
+        self._floor = floor = consumer.ack_floor
+        self.memory.looked(floor, consumer.delivered, asked)
         self._done = {identity: sequence for identity, sequence in self._done.items() if sequence > floor}
         self._running = {identity: one for identity, one in self._running.items() if one in self._now_running}
         self._snapshot, self._snapshot_until = {}, 0.0
 
     def overtaken(self, raws: Sequence[Raw], now: float, unproven: Iterable[bytes]) -> bool:
         """Some of these, which are to be sifted now, are delivered again: maybe what was settled here by one of the
-        `unproven` tokens, since the server would have answered those that it had before it sent. Or what runs here, if
-        a lease is over, or nearly, since the server counts from when it sent, and we from when it came.
+        `unproven` tokens, since the server would have answered those that it had before it sent. Or by a proven one,
+        of which the consumer's next leader knows nothing: before nats-server 2.11 it begins without what it has not
+        applied yet, and who has no request open is not told that there is another. Or what runs here, if a lease is
+        over, or nearly, since the server counts from when it sent, and we from when it came.
 
         Returns:
             Whether one of them runs here, and no lease is over: then the consumer is not what the server said of it.
         """
         self._overtaken = {identify(token)[1] for token in unproven}
+        settled = self.memory.index()
+        again = (identify(raw[1])[1] for raw in raws if fields(raw[1])[0] != b"1")
+        self._overtaken.update(identity for identity in again if identity in settled)
         if any(delivery.lease <= now + _TRANSIT for delivery in self._now_running):
             self._running = self._by_identity()
             return False
@@ -164,7 +156,7 @@ class Recall:
     def lapsed(self) -> None:
         """The event loop was blocked for so long that leases were over: what was settled since may be on its way."""
         self._running = self._by_identity()
-        self._remember(0 if self._consumer is None else self._consumer.ack_floor)
+        self._done.update(_by_sequence(self.memory.recent(self._floor)))
 
     @staticmethod
     def overtaken_in(raws: Sequence[Raw]) -> set[bytes]:
@@ -187,30 +179,9 @@ class Recall:
             return False
         return True if identity in self._done or identity in self._overtaken else None
 
-    def _remember(self, floor: int) -> None:
-        for _, joined in self._settled:
-            for token in joined.split(b" "):
-                sequence, identity = identify(token)
-                if sequence > floor:
-                    self._done[identity] = sequence
-
     def _by_identity(self) -> dict[bytes, ActiveDelivery]:
         return {identify(delivery.token)[1]: delivery for delivery in self._now_running}
 
 
-def identify(token: bytes) -> tuple[int, bytes]:
-    """Stream sequence of an ack token (NATS ADR-15), and what tells its message from all others."""
-    sequence, _, time = _fields(token)
-    return int(sequence), b"%b.%b" % (sequence, time)
-
-
-def _fields(token: bytes) -> list[bytes]:
-    """Stream sequence, consumer sequence, and time of storage."""
-    parts = token.split(b".")
-    return parts[5:8] if len(parts) == 9 else parts[7:10]
-
-
-def _anywhere(token: bytes) -> re.Pattern[bytes]:
-    """Finds any ack token of the same message, also among joined ones, without taking them apart."""
-    sequence, _, time = _fields(token)
-    return re.compile(rb"\.%b\.\d+\.%b\." % (sequence, time))
+def _by_sequence(settled: Iterable[tuple[int, bytes]]) -> Iterator[tuple[bytes, int]]:
+    return ((identity, sequence) for sequence, identity in settled)

@@ -156,7 +156,7 @@ class SubscribeTrigger:
             set_state=self.set_state,
             warn=self._warn,
         )
-        self._finder.stale = self._loop.look_soon
+        self._finder.stale = self._fence.stale = self._loop.look_soon
         return self._loop
 
     def _workers(self, group: TaskGroup) -> WorkerPool:

@@ -179,6 +179,7 @@ class ModelBus:
             "config": {
                 "ack_policy": "explicit",
                 "ack_wait": int(ACK_WAIT * 1e9),
+                "num_replicas": 3,
                 "opt_start_seq": self.consumer.opt_start_seq,
             },
             "delivered": {"stream_seq": self.consumer.delivered},

@@ -11,7 +11,8 @@ from eventbus_runtime.buses.info import ConsumerInfo
 from eventbus_runtime.message import Message, Raw
 from eventbus_runtime.triggers.delivery import ActiveDelivery, Settler
 from eventbus_runtime.triggers.fence import Fence
-from eventbus_runtime.triggers.recall import Recall, identify
+from eventbus_runtime.triggers.memory import identify
+from eventbus_runtime.triggers.recall import Recall
 
 LEASE = 100.0
 BORN, ANEW = "2026-11-25T12:59:24.261859047Z", "2026-11-25T12:59:24.4Z"
@@ -33,28 +34,30 @@ def running(*sequences: int) -> dict[ActiveDelivery, None]:
     return {ActiveDelivery(raw(sequence), nobody, 0.0, LEASE, 0): None for sequence in sequences}
 
 
-def consumer(*, floor: int = 0, delivered: int = 1 << 40, created: str = BORN, opt_start_seq: int = 0) -> ConsumerInfo:
+def consumer(
+    *, floor: int = 0, delivered: int = 1 << 40, created: str = BORN, opt_start_seq: int = 0, num_replicas: int = 1
+) -> ConsumerInfo:
     """What the server says."""
-    answer: dict[str, Any] = {"stream_name": "S", "name": "c", "created": created, "config": {}}
-    answer["config"]["opt_start_seq"] = opt_start_seq
+    config = {"opt_start_seq": opt_start_seq, "num_replicas": num_replicas}
+    answer: dict[str, Any] = {"stream_name": "S", "name": "c", "created": created, "config": config}
     return ConsumerInfo.parse(answer | {"ack_floor": {"stream_seq": floor}, "delivered": {"stream_seq": delivered}})
 
 
 def attach(recall: Recall, answer: ConsumerInfo) -> None:
     """As a trigger does."""
-    recall.asking()
+    recall.asking(0.0)
     recall.attached(answer)
 
 
 def test_what_is_done_and_above_the_floor_is_recognised_by_sequence_and_time() -> None:
     recall = Recall({})
-    recall.keep([token(5), token(9)], 0.0)
+    recall.memory.keep([token(5), token(9)], 0.0)
     assert not recall.expects
     attach(recall, consumer(floor=5))
     assert recall.recognise(raw(9, count=2), LEASE) is True
     assert recall.recognise(raw(5), LEASE) is None
     assert recall.recognise(raw(9, time=8), LEASE) is None
-    recall.looked(consumer(floor=9))
+    recall.looked(consumer(floor=9), 0.0)
     assert not recall.expects
 
 
@@ -66,21 +69,21 @@ def test_a_domains_tokens_are_told_apart_by_the_same_two_parts() -> None:
 
 def test_the_memory_is_bounded_in_time_and_in_bytes() -> None:
     recall = Recall({})
-    recall.keep([token(1)], 0.0)
-    recall.keep([token(2)], 9.0)
-    recall.keep([token(3)], 11.0)
+    recall.memory.keep([token(1)], 0.0)
+    recall.memory.keep([token(2)], 9.0)
+    recall.memory.keep([token(3)], 11.0)
     attach(recall, consumer())
     assert [recall.recognise(raw(sequence), LEASE) for sequence in (1, 2, 3)] == [None, True, True]
     for start in range(0, 400_000, 1000):
-        recall.keep([token(1000 + start + number) for number in range(1000)], 12.0)
-    assert recall._bytes == sum(len(joined) for _, joined in recall._settled) <= 8 << 20
-    assert len(recall._settled) > 100
+        recall.memory.keep([token(1000 + start + number) for number in range(1000)], 12.0)
+    assert recall.memory._bytes == sum(len(joined) for _, joined in recall.memory._settled) <= 8 << 20
+    assert len(recall.memory._settled) > 100
 
 
 def test_what_the_server_has_not_delivered_is_void_and_told_when_it_comes() -> None:
     now = running(1, 2, 3)
     recall = Recall(now)
-    recall.asking()
+    recall.asking(0.0)
     late = running(4)
     now.update(late)  # delivered after the question, so that the answer says nothing of it
     recall.attached(consumer(delivered=2))
@@ -106,7 +109,7 @@ def test_what_runs_goes_on_by_the_new_token_even_if_it_is_the_same_word() -> Non
 def test_a_consumer_made_anew_is_a_replay_unless_it_goes_on(opt_start_seq: int, is_done: bool | None) -> None:
     recall = Recall({})
     attach(recall, consumer())
-    recall.keep([token(1)], 0.0)
+    recall.memory.keep([token(1)], 0.0)
     attach(recall, consumer())
     assert recall.recognise(raw(1), LEASE) is True
     recall.lost()
@@ -119,7 +122,7 @@ def test_a_consumer_that_an_old_server_stamps_anew_when_it_is_restarted_is_the_s
     """Before nats-server 2.12 the time of creation that is written down is some 0.1 ms after the one first told."""
     recall = Recall({})
     attach(recall, consumer())
-    recall.keep([token(1)], 0.0)
+    recall.memory.keep([token(1)], 0.0)
     attach(recall, consumer(created=restarted))
     assert recall.recognise(raw(1), LEASE) is True
 
@@ -146,7 +149,7 @@ def test_of_what_is_delivered_again_only_this_read_is_told_from_what_has_an_unpr
 def test_what_comes_again_before_its_lease_is_over_is_recognised_and_told() -> None:
     now_running = running(1)
     recall = Recall(now_running)
-    recall.keep([token(2)], 0.0)
+    recall.memory.keep([token(2)], 0.0)
     assert recall.overtaken([raw(1, count=2)], LEASE - 50, [])
     assert recall.recognise(raw(1, count=2), LEASE) is False
     assert recall.recognise(raw(2, count=2), LEASE) is True
@@ -157,7 +160,7 @@ def test_what_comes_again_before_its_lease_is_over_is_recognised_and_told() -> N
 def test_behind_a_blocked_loop_what_was_settled_meanwhile_is_recognised() -> None:
     recall = Recall({})
     attach(recall, consumer(floor=1))
-    recall.keep([token(2)], 0.0)
+    recall.memory.keep([token(2)], 0.0)
     recall.lapsed()
     assert recall.recognise(raw(2, count=2), LEASE) is True
 
@@ -190,11 +193,9 @@ async def test_a_fence_that_forgets_leaves_it_to_the_recall() -> None:
 
 def test_what_was_settled_of_late_is_known_by_whatever_token() -> None:
     recall = Recall({})
-    recall.keep([token(5), b"$JS.ACK.hub.acc.S.c.1.6.6.7.0.x", token(9)], 0.0)
-    assert [recall.has_settled(token(sequence, count=3)) for sequence in (5, 6, 7, 9)] == [True, True, False, True]
-    assert not recall.has_settled(token(5, time=8))
-    recall.keep([token(10)], 11.0)
-    assert not recall.has_settled(token(5))
+    recall.memory.keep([token(5), b"$JS.ACK.hub.acc.S.c.1.6.6.7.0.x", token(9)], 0.0)
+    assert [recall.memory.holds(token(sequence, count=3)) for sequence in (5, 6, 7, 9)] == [True, True, False, True]
+    assert not recall.memory.holds(token(5, time=8))
 
 
 def test_what_runs_is_known_by_whatever_token() -> None:
@@ -207,13 +208,13 @@ def test_what_runs_is_known_by_whatever_token() -> None:
 def test_while_the_server_is_away_what_it_may_have_forgotten_gets_no_older() -> None:
     recall = Recall({})
     attach(recall, consumer())
-    recall.keep([token(1)], 0.0)
-    recall.disconnected(1.0)
-    recall.disconnected(50.0)
-    recall.keep([token(2)], 60.0)
+    recall.memory.keep([token(1)], 0.0)
+    recall.memory.disconnected(1.0)
+    recall.memory.disconnected(50.0)
+    recall.memory.keep([token(2)], 60.0)
     attach(recall, consumer())
     assert recall.recognise(raw(1), LEASE) is True
-    recall.keep([token(3)], 60.0)
+    recall.memory.keep([token(3)], 60.0)
     attach(recall, consumer(floor=1))
     assert recall.recognise(raw(1), LEASE) is None
 
@@ -241,3 +242,82 @@ def test_a_consumer_is_known_until_it_is_made_anew() -> None:
     attach(recall, consumer())
     assert recall.knows(consumer(floor=7))
     assert not recall.knows(consumer(created=ANEW))
+
+
+@pytest.mark.parametrize(("count", "is_done"), [(2, True), (1, None)])
+def test_what_was_proven_and_is_delivered_again_is_done(count: int, is_done: bool | None) -> None:
+    """The consumer's next leader may begin without acks that the one before has answered."""
+    recall = Recall({})
+    attach(recall, consumer())
+    recall.memory.keep([token(4), token(5)], 0.0)
+    assert not recall.overtaken([raw(5, count=count), raw(6, count=2)], 0.0, [])
+    assert recall.recognise(raw(5, count=count), LEASE) is is_done
+    assert recall.recognise(raw(6, count=2), LEASE) is None
+    recall.sifted()
+    assert not recall.expects
+
+
+def test_of_a_replicated_consumer_it_is_remembered_for_as_long_as_it_may_come_again() -> None:
+    recall = Recall({})
+    attach(recall, consumer(num_replicas=3))
+    recall.memory.keep([token(5)], 0.0)
+    recall.looked(consumer(floor=5), 1.0)
+    recall.memory.keep([token(6)], 31.0)
+    assert not recall.overtaken([raw(5, count=2)], 31.0, [])
+    assert recall.recognise(raw(5, count=2), LEASE) is True
+
+
+def test_what_is_looked_up_is_what_is_remembered() -> None:
+    """Each is found until it is forgotten; one that was settled twice, until that is."""
+    recall = Recall({})
+    attach(recall, consumer(delivered=0))
+    for second in range(40):
+        recall.memory.keep([token(second), token(second // 2)], float(second))
+        recall.memory.index()
+        recall.looked(consumer(floor=second, delivered=second), second + 0.5)
+    known = recall.memory.index()
+    assert [sequence for sequence in range(40) if identify(token(sequence))[1] in known] == [
+        *range(14, 20),
+        *range(29, 40),
+    ]
+    recall.memory.clear()
+    assert identify(token(39))[1] not in recall.memory.index()
+
+
+def test_what_is_above_the_floor_that_was_seen_is_known_however_old_when_the_consumer_is_made_again() -> None:
+    """It goes on from that floor."""
+    recall = Recall({})
+    attach(recall, consumer(delivered=0))
+    recall.memory.keep([token(5)], 0.0)
+    recall.memory.keep([token(6)], 50.0)
+    recall.looked(consumer(floor=3, delivered=6), 60.0)
+    recall.memory.keep([token(7)], 100.0)
+    recall.lost()
+    attach(recall, consumer(created=ANEW, opt_start_seq=4, floor=3, delivered=3))
+    assert [recall.recognise(raw(sequence), LEASE) for sequence in (4, 5, 6, 7)] == [None, True, True, True]
+
+
+def test_what_is_not_above_the_floor_is_forgotten_after_ten_seconds() -> None:
+    recall = Recall({})
+    attach(recall, consumer(delivered=0))
+    recall.memory.keep([token(5)], 0.0)
+    recall.looked(consumer(floor=4, delivered=5), 1.0)
+    recall.memory.keep([token(6)], 20.0)
+    assert recall.memory.holds(token(5)), "as far as was seen, it may come again"
+    recall.looked(consumer(floor=5, delivered=6), 21.0)
+    recall.memory.keep([token(7)], 22.0)
+    assert not recall.memory.holds(token(5))
+    assert recall.memory.holds(token(6))
+
+
+def test_it_asks_for_a_look_where_it_forgets_what_may_come_again_and_seldom() -> None:
+    recall = Recall({})
+    attach(recall, consumer(delivered=0))
+    asks = [
+        recall.memory.keep([token(1000 * second + number) for number in range(1000)], second / 100)
+        for second in range(1000)
+    ]
+    assert 10 < sum(asks) <= 40
+    recall.looked(consumer(floor=0, delivered=1 << 30), 10.0)
+    recall.looked(consumer(floor=1 << 30, delivered=1 << 30), 10.1)
+    assert not recall.memory.keep([token(7)], 30.0)

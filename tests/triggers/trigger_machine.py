@@ -355,7 +355,8 @@ class TriggerMachine(RuleBasedStateMachine):
 
     def is_at_rest(self) -> bool:
         consumer = self.bus.consumer
-        return consumer is not None and not consumer.pending and consumer.delivered == self.bus.last
+        is_served = consumer is not None and not consumer.pending and consumer.delivered == self.bus.last
+        return is_served and self.trigger._fence.unproven == 0
 
     def the_books_are_empty(self) -> None:
         trigger = self.trigger
