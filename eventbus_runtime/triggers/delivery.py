@@ -297,6 +297,7 @@ class Settler:
             self.fail(delivery, outcome, "left", stuck=settlement.stuck)
             return
         self.bus.send([self.nak_frame(delivery, settlement.delay)])
+        self._fence.recall.handed_back(delivery.token)
         self._counters.nakked += 1
         if outcome.reason != "cancelled":
             self._counters.retried += 1

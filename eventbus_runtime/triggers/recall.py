@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _TRANSIT = 1.0
 # Seconds for which it is known what runs: what began since is not delivered again so soon, whatever others set.
 _SHORTEST_LEASE = 0.5
+_MOST_HANDED_BACK = 10_000
 
 
 class Recall:
@@ -52,6 +53,7 @@ class Recall:
         self._snapshot_until = 0.0
         self._done: dict[bytes, int] = {}  # stream sequence by identity
         self._overtaken: set[bytes] = set()
+        self._handed_back: set[bytes] = set()
 
     @property
     def expects(self) -> bool:
@@ -129,6 +131,12 @@ class Recall:
         self._running = {identity: one for identity, one in self._running.items() if one in self._now_running}
         self._snapshot, self._snapshot_until = {}, 0.0
 
+    def handed_back(self, token: bytes) -> None:
+        """Its message was nak'd: that it comes again is no wonder, and not looked into."""
+        if len(self._handed_back) >= _MOST_HANDED_BACK:  # other instances got these
+            self._handed_back.clear()
+        self._handed_back.add(identify(token)[1])
+
     def overtaken(self, raws: Sequence[Raw], now: float, unproven: Iterable[bytes]) -> bool:
         """Some of these, which are to be sifted now, are delivered again: maybe what was settled here by one of the
         `unproven` tokens, since the server would have answered those that it had before it sent. Or by a proven one,
@@ -140,9 +148,12 @@ class Recall:
             Whether one of them runs here, and no lease is over: then the consumer is not what the server said of it.
         """
         self._overtaken = {identify(token)[1] for token in unproven}
-        settled = self.memory.index()
-        again = (identify(raw[1])[1] for raw in raws if fields(raw[1])[0] != b"1")
-        self._overtaken.update(identity for identity in again if identity in settled)
+        again = {identify(raw[1])[1] for raw in raws if fields(raw[1])[0] != b"1"}
+        unexpected = again - self._handed_back
+        self._handed_back -= again
+        if unexpected:
+            settled = self.memory.index()
+            self._overtaken.update(identity for identity in unexpected if identity in settled)
         if any(delivery.lease <= now + _TRANSIT for delivery in self._now_running):
             self._running = self._by_identity()
             return False

@@ -257,6 +257,21 @@ def test_what_was_proven_and_is_delivered_again_is_done(count: int, is_done: boo
     assert not recall.expects
 
 
+def test_what_was_handed_back_comes_again_once_without_a_look_at_all_that_was_settled() -> None:
+    recall = Recall({})
+    attach(recall, consumer())
+    recall.memory.keep([token(5)], 0.0)
+    for number in range(25_000):
+        recall.handed_back(token(number))
+    assert len(recall._handed_back) == 5_000
+    recall.handed_back(token(5))
+    recall.overtaken([raw(5, count=2)], 0.0, [])
+    assert recall.recognise(raw(5, count=2), LEASE) is None
+    recall.sifted()
+    recall.overtaken([raw(5, count=3)], 0.0, [])
+    assert recall.recognise(raw(5, count=3), LEASE) is True
+
+
 def test_of_a_replicated_consumer_it_is_remembered_for_as_long_as_it_may_come_again() -> None:
     recall = Recall({})
     attach(recall, consumer(num_replicas=3))
