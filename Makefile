@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK_VENV := .venv-lock
 BENCH_VENV := .venv-bench
+CHECKS_VENV := .venv-checks
 SECONDS := 600
 MINUTES := 10
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 .DEFAULT_GOAL := help
-.PHONY: help install run test compatible matrix chaos soak coverage lint format bench bench-quick bench-soak lock clean
+.PHONY: help install run test compatible checks matrix chaos soak coverage lint format bench bench-quick bench-soak lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,6 +28,9 @@ compatible: install ## The tests of buses and triggers, with nats-py's own parse
 
 matrix: install ## Tests on other versions of nats-server, nats-py and Python; ARGS=--list names the rows, ARGS=ROW runs one.
 	@$(BIN)/python -m tests.matrix $(ARGS)
+
+checks: install $(CHECKS_VENV)/.installed ## Put what is rendered before the offline validators of its targets.
+	@$(CHECKS_VENV)/bin/pytest -m checks tests/checks $(ARGS)
 
 chaos: install ## Kills, cuts, elections and full disks, with a ledger for each; some minutes.
 	@$(BIN)/pytest -m chaos tests/chaos $(ARGS)
@@ -61,7 +65,7 @@ lock: $(LOCK_VENV)/bin/uv ## Write requirements.lock anew from pyproject.toml; A
 	  --no-strip-extras --no-emit-index-url --no-annotate --no-header --quiet $(ARGS) -o requirements.lock
 
 clean: ## Remove what the other targets made, .venv included.
-	@rm -rf $(VENV) $(LOCK_VENV) $(BENCH_VENV) .matrix dist build .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(LOCK_VENV) $(BENCH_VENV) $(CHECKS_VENV) .matrix dist build .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 # For recipes: `python` is the first interpreter of PYTHONS that will do.
@@ -91,6 +95,13 @@ $(LOCK_VENV)/bin/uv:
 	@$(LOCK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 # The contenders' packages stay out of .venv: they would slow its start, and they pin what is ours to choose.
+# The validators are big, and change what others import; so they stay out of .venv.
+$(CHECKS_VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/.installed
+	@$(BIN)/python -m venv --clear $(CHECKS_VENV)
+	@$(CHECKS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(CHECKS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[checks]"
+	@touch $@
+
 $(BENCH_VENV)/.installed: benchmarks/requirements.txt | $(VENV)/.installed
 	@$(BIN)/python -m venv --clear $(BENCH_VENV)
 	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt

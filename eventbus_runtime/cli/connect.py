@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from eventbus_runtime.buses.embedded import read_url
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.connections import EMBEDDED
 from eventbus_runtime.config.model import BusConfig
+from eventbus_runtime.config.report import did_you_mean, listed
 from eventbus_runtime.config.units import seconds
 from eventbus_runtime.errors import BusUnavailableError, ConfigError, EventbusError
 
@@ -25,6 +26,21 @@ def told_in_one_line() -> Iterator[None]:
     except EventbusError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(error.exit_code) from None
+
+
+def choose_bus(buses: Mapping[str, BusConfig], named: str | None, file: Path) -> str:
+    """The name of the bus that is meant: `named`, or the only one.
+
+    Raises:
+        ConfigError: there are several, or none of that name.
+    """
+    if named is None:
+        if len(buses) > 1:
+            raise ConfigError(f"{file} has several buses: choose one with --bus, of {listed(sorted(buses))}")
+        return next(iter(buses))
+    if named not in buses:
+        raise ConfigError(f"{file} has no bus {named!r}; it has {listed(sorted(buses))}{did_you_mean(named, buses)}")
+    return named
 
 
 def open_bus(file: Path, name: str, config: BusConfig) -> NatsBus:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +12,8 @@ import typer
 
 from eventbus_runtime.buses.base import PubAck
 from eventbus_runtime.buses.nats import NatsBus
-from eventbus_runtime.cli.connect import connected, duration, open_bus, told_in_one_line
+from eventbus_runtime.cli.connect import choose_bus, connected, duration, open_bus, told_in_one_line
 from eventbus_runtime.config.loader import load_buses
-from eventbus_runtime.config.model import BusConfig
-from eventbus_runtime.config.report import did_you_mean, listed
 from eventbus_runtime.errors import ConfigError
 from eventbus_runtime.headers import encode
 from eventbus_runtime.pipelines.outcome import Publish
@@ -49,22 +46,14 @@ def publish(
     stored: list[PubAck] = []
     with told_in_one_line():
         message = Publish(_subject(subject), _payload(body), [_header(text) for text in header or ()], message_id)
-        opened = open_bus(file, *_choose(load_buses(file), bus, file))
+        buses = load_buses(file)
+        name = choose_bus(buses, bus, file)
+        opened = open_bus(file, name, buses[name])
         try:
             asyncio.run(_publish(opened, message, count, duration(timeout, "--timeout"), stored))
         finally:
             if stored:
                 typer.echo(_summary(stored, count))
-
-
-def _choose(buses: Mapping[str, BusConfig], named: str | None, file: Path) -> tuple[str, BusConfig]:
-    if named is None:
-        if len(buses) > 1:
-            raise ConfigError(f"{file} has several buses: choose one with --bus, of {listed(sorted(buses))}")
-        return next(iter(buses.items()))
-    if named not in buses:
-        raise ConfigError(f"{file} has no bus {named!r}; it has {listed(sorted(buses))}{did_you_mean(named, buses)}")
-    return named, buses[named]
 
 
 def _subject(text: str) -> str:

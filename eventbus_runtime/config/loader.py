@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -27,7 +27,7 @@ from eventbus_runtime.config.overrides import apply_set
 from eventbus_runtime.config.report import Report, did_you_mean, dotted
 from eventbus_runtime.config.resolve import fill_bus, fill_triggers, merge_decorators
 from eventbus_runtime.config.sources import Overrides, parse, read_secrets, read_text
-from eventbus_runtime.config.tables import Rank, Tables
+from eventbus_runtime.config.tables import Keys, Rank, Tables
 from eventbus_runtime.errors import Problem
 from eventbus_runtime.events import Listener
 from eventbus_runtime.pipelines.binding import check
@@ -47,6 +47,7 @@ class Loaded:
         dead_letter_streams: by trigger, the streams that were filled in for dead letters. One is needed only if no
             stream at the server stores the subject already.
         listeners: the objects that `runtime.listeners` names.
+        where: the place of a value, by its keys: `file:line`, a variable, `--set key`.
         arguments: those of `load`, as JSON holds them, so that another process can load the same; None: it was made in
             another way.
     """
@@ -58,6 +59,7 @@ class Loaded:
     warnings: tuple[Problem, ...] = ()
     dead_letter_streams: Mapping[str, str] = field(default_factory=dict)
     listeners: tuple[Listener, ...] = ()
+    where: Callable[[Keys], str] = field(default=lambda keys: "", repr=False)
     arguments: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
@@ -100,6 +102,7 @@ def load(
         warnings=report.warnings,
         dead_letter_streams=MappingProxyType(dead_letter_streams),
         listeners=listeners,
+        where=report.where,
         arguments={
             "path": path and str(path.absolute()),
             "overrides": list(overrides),

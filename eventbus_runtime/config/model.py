@@ -7,28 +7,14 @@ pipeline of a trigger) are filled in, and every reference holds.
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    SecretStr,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, Field, PlainSerializer, SecretStr
 
+from eventbus_runtime.config.deploy import DeployConfig
 from eventbus_runtime.config.objects import ConsumerConfig, StreamConfig
+from eventbus_runtime.config.section import FilePath, Section, Texts
 from eventbus_runtime.config.units import Bytes, Seconds
-
-
-def _as_tuple(value: object) -> object:
-    if isinstance(value, str):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _mask(urls: tuple[str, ...]) -> list[str]:
@@ -43,25 +29,6 @@ def _check_address(value: str) -> str:
             f'"{value}" is no address; expected host and port, as "127.0.0.1:8080", "[::1]:8080" or ":8080"'
         )
     return value
-
-
-Texts: TypeAlias = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_as_tuple),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}, mode="validation"),
-]
-"""One text, or a list of them."""
-
-FilePath: TypeAlias = Annotated[Path, Field(strict=False)]
-"""A path; the loader makes it relative to the folder of the configuration."""
-
-
-# Nested tables default to {} and not to an instance: making one would build its validator at import, and a second time
-# inside RuntimeConfig's, which costs a tenth of the start.
-class Section(BaseModel):
-    """A table of the file: unknown keys are errors, nothing is converted in silence, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, strict=True)
 
 
 class RuntimeSection(Section):
@@ -243,4 +210,4 @@ class RuntimeConfig(Section):
     consumers: dict[str, ConsumerConfig] = Field({}, description="Consumers, by name.")
     triggers: dict[str, TriggerConfig] = Field({}, description="Triggers, by name.")
     pipelines: dict[str, PipelineConfig] = Field({}, description="Pipelines made of steps, by name.")
-    deploy: dict[str, Any] = Field({}, description="Inputs of provisioning, by target.")
+    deploy: DeployConfig = Field({}, validate_default=True, description="Inputs of provisioning, by target.")

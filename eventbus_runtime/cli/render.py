@@ -1,0 +1,63 @@
+"""`eventbus render`: the files that deploy a bus and its worker."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eventbus_runtime.cli.connect import choose_bus, told_in_one_line
+from eventbus_runtime.config.loader import Loaded, load
+from eventbus_runtime.config.sources import read_text
+from eventbus_runtime.errors import ConfigError
+from eventbus_runtime.provisioning.inputs import given
+from eventbus_runtime.provisioning.render import render as rendered
+
+
+def render(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write into; made where it is missing.")],
+    target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The deploy target; left out: the bus's deploy_target.")
+    ] = None,
+    bus: Annotated[str | None, typer.Option(metavar="NAME", help="The bus, where the file has several.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what set each input that is no default.")] = False,
+) -> None:
+    """Write the files that deploy a bus, and the worker that runs FILE, on a target.
+
+    Nothing is written where anything speaks against it. No file holds a secret: secrets are named.
+    """
+    with told_in_one_line():
+        loaded = load(file)
+        name = choose_bus(loaded.config.buses, bus, file)
+        wanted = target or loaded.config.buses[name].deploy_target
+        if not wanted:
+            raise ConfigError(f"{file}: buses.{name}.deploy_target is missing; write it, or give --target")
+        _, text, _ = read_text(file, os.environ)
+        found = rendered(loaded.config, name, wanted, text=text, where=str(file))
+        for finding in found.findings:
+            typer.echo(str(finding), err=True)
+        _write(out, found.files)
+    if explain:
+        for line in _explained(loaded, name):
+            typer.echo(line)
+
+
+def _write(out: Path, files: Mapping[str, str]) -> None:
+    try:
+        for name, text in files.items():
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+            typer.echo(str(path))
+    except OSError as error:
+        raise ConfigError(f"--out {out}: can't be written: {error}") from None
+
+
+def _explained(loaded: Loaded, bus: str) -> Iterator[str]:
+    for key, value in given(loaded.config, bus):
+        yield f"{key} = {json.dumps(value)}  # {loaded.where(tuple(key.split('.')))}"

@@ -1,0 +1,1 @@
+"""NATS on each deploy target."""

@@ -1,0 +1,1 @@
+"""What is rendered, before the offline validators of its targets: `make checks`."""
