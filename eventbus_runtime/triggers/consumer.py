@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.info import ConsumerInfo
 from eventbus_runtime.config.model import TriggerConfig
-from eventbus_runtime.errors import BusUnavailableError, EventbusError, NotFoundError, TriggerError
+from eventbus_runtime.errors import EventbusError, NotFoundError, TriggerError
 
 Prepare: TypeAlias = Callable[[int | None], Awaitable[str | None]]
 """Makes the trigger's stream, consumer and dead-letter stream, as far as they are declared, and returns the name of the
 last. The argument: the stream sequence from which a lost consumer goes on; None where that is not known."""
 
 _ELECTION = 15.0
-# Seconds that an answer is waited for. Who is asked amid an election may never answer, and its successor only the next
-# question; so the first wait is short, and where the way is slow the next ones are longer.
-_PATIENCE, _MOST_PATIENCE = 1.0, 5.0
+# Seconds that an answer is waited for, and after which it is asked again meanwhile. Who is asked amid an election may
+# never answer, and its successor only what it is asked later; and where the way is slow an answer takes its time.
+_PATIENCE, _AGAIN = 5.0, 1.0
 _SHORT_TOKEN = 8  # dots of an ack token without a domain
 
 
@@ -70,7 +70,6 @@ class ConsumerFinder:
         self._subject = f"CONSUMER.INFO.{config.stream}.{config.consumer}"
         self._prepared = False
         self._warned_of_elections = False
-        self._patience = _PATIENCE
 
     async def ask(self) -> ConsumerInfo:
         """What the server says of it now.
@@ -78,14 +77,17 @@ class ConsumerFinder:
         Raises:
             BusError: the server can't be asked, or there is no such consumer.
         """
-        asked = time.monotonic()
+        questions: list[asyncio.Task[dict[str, Any]]] = []
         try:
-            answer = await self._bus.api(self._subject, timeout=self._patience)
-        except BusUnavailableError:
-            self._patience = min(_MOST_PATIENCE, 2 * self._patience)
-            raise
-        self._patience = min(_MOST_PATIENCE, max(_PATIENCE, 4 * (time.monotonic() - asked)))
-        return ConsumerInfo.parse(answer)
+            while True:  # the first question's time-out ends it
+                questions.append(asyncio.create_task(self._bus.api(self._subject, timeout=_PATIENCE)))
+                questions[-1].add_done_callback(_looked_at)
+                done, _ = await asyncio.wait(questions, timeout=_AGAIN, return_when=asyncio.FIRST_COMPLETED)
+                if done:
+                    return ConsumerInfo.parse(done.pop().result())
+        finally:
+            for question in questions:
+                question.cancel()
 
     async def look(self) -> ConsumerInfo:
         """Find it; make it, and what it needs, where it is declared and missing.
@@ -146,3 +148,9 @@ class ConsumerFinder:
                 f"{consumer.shortest_window:g} s: an election takes 4 to 9 s, in which no progress is heard; "
                 f"give it an ack_wait of {_ELECTION:g} s or more"
             )
+
+
+def _looked_at(question: asyncio.Task[dict[str, Any]]) -> None:
+    """What comes second may fail, and nobody asks why."""
+    if not question.cancelled():
+        question.exception()

@@ -1,0 +1,60 @@
+"""How a trigger asks for its consumer: the answer that comes first counts, and none is waited for in vain."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from eventbus_runtime.config.model import TriggerConfig
+from eventbus_runtime.errors import BusUnavailableError, NotFoundError
+from eventbus_runtime.triggers.consumer import ConsumerFinder
+from tests.triggers.bus_model import ModelBus
+from tests.virtual import VirtualLoop
+
+
+async def nothing_to_prepare(resume_at: int | None) -> str | None:
+    return None
+
+
+async def made() -> tuple[ModelBus, ConsumerFinder]:
+    bus = ModelBus(lambda token, word, lease: None, lambda what: None)
+    config = TriggerConfig(bus="main", stream="S", consumer="c", pipeline="h")
+    return bus, ConsumerFinder(config, bus, nothing_to_prepare, lost=lambda: None, warn=lambda text: None)
+
+
+@pytest.mark.parametrize("elected_after", [0.5, 3.5])
+def test_it_asks_again_each_second_while_the_answer_to_an_earlier_question_may_still_come(elected_after: float) -> None:
+    """Who was asked before the election never answers."""
+    with VirtualLoop() as loop:
+        bus, finder = loop.run_until_complete(made())
+        bus.has_leader = False
+        asking = loop.create_task(finder.ask())
+        loop.pass_by(elected_after)
+        assert not asking.done()
+        bus.has_leader = True
+        loop.pass_by(1.0)
+        assert asking.result().name == "c"
+        loop.pass_by()
+        assert asyncio.all_tasks(loop) == set()
+
+
+def test_it_gives_up_after_five_seconds_and_leaves_no_question_behind() -> None:
+    with VirtualLoop() as loop:
+        bus, finder = loop.run_until_complete(made())
+        bus.has_leader = False
+        asking = loop.create_task(finder.ask())
+        loop.pass_by(4.9)
+        assert not asking.done()
+        loop.pass_by(0.2)
+        assert isinstance(asking.exception(), BusUnavailableError)
+        loop.pass_by(5.0)
+        assert asyncio.all_tasks(loop) == set()
+
+
+def test_an_answer_that_says_no_is_one() -> None:
+    with VirtualLoop() as loop:
+        bus, finder = loop.run_until_complete(made())
+        bus.consumer = None
+        with pytest.raises(NotFoundError):
+            loop.run_until_complete(finder.ask())
