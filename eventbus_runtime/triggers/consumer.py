@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.info import ConsumerInfo
 from eventbus_runtime.config.model import TriggerConfig
-from eventbus_runtime.errors import EventbusError, NotFoundError, TriggerError
+from eventbus_runtime.errors import BusUnavailableError, EventbusError, NotFoundError, TriggerError
 
 Prepare: TypeAlias = Callable[[int | None], Awaitable[str | None]]
 """Makes the trigger's stream, consumer and dead-letter stream, as far as they are declared, and returns the name of the
@@ -83,8 +83,10 @@ class ConsumerFinder:
                 questions.append(asyncio.create_task(self._bus.api(self._subject, timeout=_PATIENCE)))
                 questions[-1].add_done_callback(_looked_at)
                 done, _ = await asyncio.wait(questions, timeout=_AGAIN, return_when=asyncio.FIRST_COMPLETED)
-                if done:
-                    return ConsumerInfo.parse(done.pop().result())
+                if done:  # behind a blocked event loop, maybe an answer and the time-out of an earlier question
+                    ended = [question for question in questions if question in done]
+                    answered = min(ended, key=lambda one: isinstance(one.exception(), BusUnavailableError))
+                    return ConsumerInfo.parse(answered.result())
         finally:
             for question in questions:
                 question.cancel()

@@ -52,6 +52,18 @@ def test_it_gives_up_after_five_seconds_and_leaves_no_question_behind() -> None:
         assert asyncio.all_tasks(loop) == set()
 
 
+def test_behind_a_blocked_loop_an_answer_beats_the_time_out_that_is_due_too() -> None:
+    with VirtualLoop() as loop:
+        bus, finder = loop.run_until_complete(made())
+        bus.has_leader = False
+        asking = loop.create_task(finder.ask())
+        loop.pass_by(3.5)
+        bus.has_leader = True
+        loop.block(10.0)
+        loop.pass_by()
+        assert asking.result().name == "c"
+
+
 def test_an_answer_that_says_no_is_one() -> None:
     with VirtualLoop() as loop:
         bus, finder = loop.run_until_complete(made())
