@@ -8,6 +8,7 @@ import pytest
 
 from eventbus_runtime.errors import NotFoundError
 from tests.chaos.scene import IN_FLIGHT, Scene, until
+from tests.triggers.live import delete_consumer
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
@@ -18,7 +19,7 @@ async def test_a_consumer_deleted_amid_load_goes_on_where_it_was(scene: Scene) -
     async with scene.feed():
         for _ in range(3):
             await scene.more(300)
-            await scene.bus.api("CONSUMER.DELETE.WORK.work")
+            await delete_consumer(scene.bus, "WORK", "work")
             await scene.more(300)
     await scene.drained()
     assert (await scene.close()).left == 0
@@ -30,7 +31,7 @@ async def test_a_consumer_deleted_with_95_of_100_acked_brings_5_and_not_100(scen
     await scene.drained()
     await scene.publish(5, "work 1.5")
     await until(lambda: in_flight(scene, 5), "five are in flight")
-    await scene.bus.api("CONSUMER.DELETE.WORK.work")
+    await delete_consumer(scene.bus, "WORK", "work")
     await until(lambda: scene.ledger.runs >= 100, "all are handled")
     await scene.drained()
     assert (await scene.close()).left == 0

@@ -15,7 +15,17 @@ from eventbus_runtime.events import State
 from eventbus_runtime.message import Message
 from eventbus_runtime.testing.server import NatsServer
 from tests.conftest import MakeServer
-from tests.triggers.live import PULLS_AND_ACKS, QUICK, Observer, connected, make_consumer, make_stream, running, until
+from tests.triggers.live import (
+    PULLS_AND_ACKS,
+    QUICK,
+    Observer,
+    connected,
+    delete_consumer,
+    make_consumer,
+    make_stream,
+    running,
+    until,
+)
 from tests.triggers.proxy import Proxy
 
 
@@ -77,7 +87,7 @@ async def test_attached_only_it_backs_off_when_its_consumer_is_deleted_until_it_
     async with running(server, handler) as live:
         await live.publish(b"one")
         await until(lambda: handled == [b"one"])
-        await live.outside.api("CONSUMER.DELETE.S.c")
+        await delete_consumer(live.outside)
         await until(lambda: live.trigger.state is State.BACKING_OFF)
         assert "consumer" in live.trigger.reason
         await live.publish(b"two")
@@ -98,7 +108,7 @@ async def test_a_pull_that_nobody_answers_is_looked_into(server: NatsServer) -> 
     async with running(server, handler, max_in_flight=1) as live:
         await live.publish(b"one")
         await until(lambda: live.trigger.counters.in_flight == 1)
-        await live.outside.api("CONSUMER.DELETE.S.c")
+        await delete_consumer(live.outside)
         assert live.is_running()
         release.set()
         await until(lambda: live.trigger.state is State.BACKING_OFF)
@@ -119,7 +129,7 @@ async def test_a_question_that_an_election_loses_is_asked_again_soon(server: Nat
 
     async with Proxy(server.port) as proxy, running(server, handler, url=proxy.url) as live:
         proxy.loses = b"PUB $JS.API.CONSUMER.INFO."
-        await live.outside.api("CONSUMER.DELETE.S.c")
+        await delete_consumer(live.outside)
         await make_consumer(live.outside)
         await until(lambda: proxy.lost == 1)
         await until(lambda: proxy.lost == 2, within=3)
@@ -166,7 +176,7 @@ async def test_a_declared_consumer_that_was_deleted_is_made_again_and_goes_on(se
         if away:
             proxy.cut()
             await until(lambda: live.trigger.state is State.BACKING_OFF)
-        await live.outside.api("CONSUMER.DELETE.S.c")
+        await delete_consumer(live.outside)
         await live.publish(b"two")
         if away:
             proxy.mend()
@@ -201,7 +211,7 @@ async def test_a_lost_consumer_goes_on_from_the_ack_floor_that_it_had_while_mess
         seen = len(observer.seen)
         await until(lambda: len(observer.seen) >= seen + 2)
         declared.bus = live.outside
-        await live.outside.api("CONSUMER.DELETE.S.c")
+        await delete_consumer(live.outside)
         await until(lambda: len(declared.asked) == 2)
         assert declared.asked == [None, published + 1]
 
@@ -238,7 +248,7 @@ async def test_a_consumer_replaced_by_a_push_one_fails_the_trigger_after_what_ru
     async with running(server, handler, max_in_flight=2) as live:
         await live.publish(b"one")
         await until(lambda: live.trigger.counters.in_flight == 1)
-        await live.outside.api("CONSUMER.DELETE.S.c")
+        await delete_consumer(live.outside)
         await make_consumer(live.outside, deliver_subject="push.here")
         await asyncio.sleep(0.5)
         assert not live.ended.is_set()

@@ -12,7 +12,7 @@ import pytest
 from eventbus_runtime.message import Message
 from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.testing.server import NatsServer
-from tests.triggers.live import Gate, Observer, connected, make_consumer, make_stream, running, until
+from tests.triggers.live import Gate, Observer, connected, delete_consumer, make_consumer, make_stream, running, until
 from tests.triggers.proxy import Proxy
 from tests.triggers.test_live_breaks import Declared
 
@@ -116,7 +116,7 @@ async def test_of_a_consumer_that_is_made_anew_only_what_is_not_done_comes(
         declared.bus = live.outside
         await live.publish_stored(100)
         await until(lambda: live.trigger.counters.acked == 95)
-        await live.outside.api("CONSUMER.DELETE.S.c")
+        await delete_consumer(live.outside)
         await until(lambda: live.trigger.counters.recalled == 100)
         gate.opened.set()
         await until(live.drained)
@@ -136,7 +136,7 @@ async def test_who_makes_a_consumer_anew_by_hand_gets_all_again(server: NatsServ
     async with running(server, handler) as live:
         await live.publish_stored(10)
         await until(lambda: live.trigger.counters.acked == 9)
-        await live.outside.api("CONSUMER.DELETE.S.c")
+        await delete_consumer(live.outside)
         await make_consumer(live.outside)
         await until(lambda: sum(handled.values()) == 19)
         gate.opened.set()

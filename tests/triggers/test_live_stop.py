@@ -23,6 +23,7 @@ from tests.triggers.live import (
     PULLS_AND_ACKS,
     Observer,
     connected,
+    delete_consumer,
     make_consumer,
     make_trigger,
     running,
@@ -306,7 +307,7 @@ async def test_one_that_failed_may_run_again(server: NatsServer) -> None:
     async with running(server, handler, consumer={"ack_policy": "none"}, wait=False) as live:
         await until(live.ended.is_set)
         assert "ack_policy none" in str(live.error)
-        await live.outside.api("CONSUMER.DELETE.S.c")
+        await delete_consumer(live.outside)
         await make_consumer(live.outside)
         async with anyio.create_task_group() as group:
             group.start_soon(live.trigger.run)

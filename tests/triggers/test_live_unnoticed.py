@@ -13,7 +13,7 @@ from eventbus_runtime.buses.base import Frame
 from eventbus_runtime.message import Message, Raw
 from eventbus_runtime.testing.server import NatsServer
 from eventbus_runtime.triggers import loop
-from tests.triggers.live import Live, Observer, make_consumer, make_stream, running, sequence_of, until
+from tests.triggers.live import Live, Observer, delete_consumer, make_consumer, make_stream, running, sequence_of, until
 
 SLOTS = 4
 BLIND = 0.05
@@ -87,7 +87,7 @@ async def test_a_consumer_made_anew_unseen_runs_nothing_twice_at_once(server: Na
     gates = Gates()
     async with running(server, gates.handler, max_in_flight=SLOTS) as live:
         await full(live, gates, "1", "2", "3", "4")
-        await live.outside.api("CONSUMER.DELETE.S.c")
+        await delete_consumer(live.outside)
         await make_consumer(live.outside)
         await blinded(live)
         gates.let_go("1")
@@ -134,7 +134,7 @@ async def test_nothing_of_a_consumer_made_anew_unseen_is_given_back_by_an_old_to
     gates = Gates()
     async with running(server, gates.handler, max_in_flight=SLOTS, retry={"delays": ["10s"], "jitter": 0}) as live:
         await full(live, gates, "bad 1", "2", "3", "4")
-        await live.outside.api("CONSUMER.DELETE.S.c")
+        await delete_consumer(live.outside)
         await make_consumer(live.outside)
         theirs: list[Raw] = []
         inbox = await live.outside.open_inbox(theirs.extend)
