@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from eventbus_runtime.config.model import RuntimeConfig
+from eventbus_runtime.config.model import RuntimeConfig, uri_variable
 from eventbus_runtime.config.report import Report, did_you_mean, listed
 from eventbus_runtime.config.tables import Keys, Rank, Table, Tables, texts
 from eventbus_runtime.errors import ConfigError, Problem
@@ -18,11 +18,6 @@ _SCHEMES = ("nats", "tls", "ws", "wss")
 _FILES = (("auth", "nkey_seed_file"), ("auth", "creds"), ("tls", "ca"), ("tls", "cert"), ("tls", "key"), ("server",))
 _KINDS_OF_AUTH = ("user", "token", "nkey_seed_file", "creds")
 _FOR_PROVISIONING = ("deploy_target", "version", "replicas", "limits")
-
-
-def uri_variable(bus: str) -> str:
-    """The variable that holds a bus's address (S-23)."""
-    return f"EVENTBUS_{bus.upper().replace('-', '_').replace('.', '_')}_URI"
 
 
 class Variables(NamedTuple):

@@ -25,7 +25,8 @@ class WorkerDeploy(Section):
     memory: str = Field("512Mi", description="Memory of one.")
     creds_secret: str | None = Field(
         None,
-        description="Secret, or file, that holds nats.creds; left out: <worker>-nats-creds. Empty: none is needed.",
+        description="Secret, or file, that holds nats.creds; left out: <worker>-nats-creds, or none where the bus has "
+        "no authentication. Empty: none.",
     )
 
 

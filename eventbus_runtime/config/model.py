@@ -136,6 +136,11 @@ class BusConfig(Section):
     limits: ResourceLimits = Field({}, validate_default=True, description="Resource limits, for provisioning.")
 
 
+def uri_variable(bus: str) -> str:
+    """The variable that holds a bus's address (S-23)."""
+    return f"EVENTBUS_{bus.upper().replace('-', '_').replace('.', '_')}_URI"
+
+
 class RetryConfig(Section):
     """`retry` of a trigger."""
 

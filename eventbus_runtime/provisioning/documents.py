@@ -6,6 +6,7 @@ are something else to one reader or another.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -41,5 +42,5 @@ def to_yaml(documents: Iterable[Mapping[str, Any]]) -> str:
         documents: of dicts, lists, texts, numbers and truth values alone.
     """
     return yaml.dump_all(
-        documents, Dumper=_Dumper, sort_keys=False, explicit_start=True, allow_unicode=True, width=10_000
+        documents, Dumper=_Dumper, sort_keys=False, explicit_start=True, allow_unicode=True, width=sys.maxsize
     )

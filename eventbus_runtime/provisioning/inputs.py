@@ -19,6 +19,7 @@ DEFAULT_VERSION = "2.14.6"
 """The nats-server that is deployed where the configuration names none (S-7): one that `make matrix` tests with."""
 
 _STORAGE, _CPU, _MEMORY = 10 << 30, 1000, 2 << 30
+_HTTP = 8080
 _SHARE = Fraction(9, 10)  # of a volume that JetStream may fill
 _SCALES: dict[str, int] = {
     "": 1,
@@ -111,9 +112,9 @@ def resolve(config: RuntimeConfig, bus: str, target: str, *, text: str, where: s
     """
     section, problems = config.buses[bus], list[Problem]()
 
-    def quantity(key: str, text: str, default: int, scale: int = 1) -> int:
+    def quantity(key: str, text: str, default: int, parse: Callable[[str], int] = parse_size) -> int:
         try:
-            return ceil(parse_quantity(text) * scale) if text else default
+            return parse(text) if text else default
         except ValueError as error:
             problems.append(Problem(where, key, str(error)))
             return default
@@ -121,7 +122,10 @@ def resolve(config: RuntimeConfig, bus: str, target: str, *, text: str, where: s
     at, limits, jetstream = f"buses.{bus}", section.limits, section.jetstream
     filled = ceil(jetstream.max_storage_bytes / _SHARE)
     storage = quantity(f"{at}.limits.storage", limits.storage, filled if filled > 0 else _STORAGE)
-    worker = _worker(config, bus, quantity)
+    cpu = quantity(f"{at}.limits.cpu", limits.cpu, _CPU, parse_cpu)
+    memory = quantity(f"{at}.limits.memory", limits.memory, _MEMORY)
+    auth = _auth(config.deploy, bus, target)
+    worker = _worker(config, bus, quantity, has_auth=bool(auth))
     if problems:
         raise ConfigError(problems)
     streams = {name: one for name, one in config.streams.items() if one.bus == bus}
@@ -132,11 +136,11 @@ def resolve(config: RuntimeConfig, bus: str, target: str, *, text: str, where: s
         replicas=max(1, section.replicas),
         jetstream=jetstream.enabled,
         storage=storage,
-        max_storage=jetstream.max_storage_bytes or int(storage * _SHARE),
-        max_memory=jetstream.max_memory_bytes,
-        cpu=quantity(f"{at}.limits.cpu", limits.cpu, _CPU, 1000),
-        memory=quantity(f"{at}.limits.memory", limits.memory, _MEMORY),
-        auth=_auth(config.deploy, bus, target),
+        max_storage=jetstream.max_storage_bytes if filled > 0 else int(storage * _SHARE),
+        max_memory=max(0, jetstream.max_memory_bytes),
+        cpu=cpu,
+        memory=memory,
+        auth=auth,
         worker=worker,
         streams=streams,
         consumers={name: one for name, one in config.consumers.items() if one.stream in streams},
@@ -165,6 +169,30 @@ def _given(at: str, section: Section) -> Iterator[tuple[str, Any]]:
         yield f"{at}.{key}", value
 
 
+def parse_size(text: str) -> int:
+    """Bytes.
+
+    Raises:
+        ValueError: it is no quantity of bytes.
+    """
+    found = parse_quantity(text)
+    if text.endswith("m"):
+        raise ValueError(f'"{text}" is thousandths of a byte; write "{text[:-1].strip()}Mi"')
+    return ceil(found)
+
+
+def parse_cpu(text: str) -> int:
+    """Thousandths of a processor.
+
+    Raises:
+        ValueError: it is no quantity of processors.
+    """
+    found = parse_quantity(text)
+    if text[-1].isalpha() and not text.endswith("m"):
+        raise ValueError(f'"{text}" is no number of processors; write "500m" or "2"')
+    return ceil(found * 1000)
+
+
 def parse_quantity(text: str) -> Fraction:
     """A quantity as Kubernetes writes it ("500m", "2", "10Gi"), or as we do ("10GiB").
 
@@ -179,19 +207,20 @@ def parse_quantity(text: str) -> Fraction:
     return Fraction(str(found[1])) * _SCALES[str(found[2])]
 
 
-def _worker(config: RuntimeConfig, bus: str, quantity: Callable[..., int]) -> Worker | None:
+def _worker(config: RuntimeConfig, bus: str, quantity: Callable[..., int], *, has_auth: bool) -> Worker | None:
     wanted = config.deploy.worker
     name = wanted.name or f"{bus}-worker"
-    http = config.runtime.http
+    port = int((config.runtime.http or "").rpartition(":")[2] or 0)
+    creds = f"{name}-nats-creds" if has_auth else ""  # a bus that asks for none needs none
     found = Worker(
         name=name,
         image=wanted.image or "",
         folder=wanted.folder.rstrip("/"),
         replicas=wanted.replicas,
-        cpu=quantity("deploy.worker.cpu", wanted.cpu, 0, 1000),
+        cpu=quantity("deploy.worker.cpu", wanted.cpu, 0, parse_cpu),
         memory=quantity("deploy.worker.memory", wanted.memory, 0),
-        creds=f"{name}-nats-creds" if wanted.creds_secret is None else wanted.creds_secret,
-        http=int(http.rpartition(":")[2]) if http else 8080,
+        creds=creds if wanted.creds_secret is None else wanted.creds_secret,
+        http=port or _HTTP,
         drain=ceil(config.runtime.shutdown_timeout),
     )
     return found if found.image else None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 from eventbus_runtime.provisioning.findings import Finding, error, warning
 from eventbus_runtime.provisioning.inputs import Inputs
@@ -11,15 +14,16 @@ from eventbus_runtime.provisioning.inputs import Inputs
 MiB, GiB = 1 << 20, 1 << 30
 _CURE = "name a secret instead (deploy.worker.creds_secret), and give the address without it"
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-_FULL = re.compile(r"\d+\.\d+\.\d+(-[A-Za-z0-9.]+)?")
+_FULL = re.compile(r"\d+\.\d+\.\d+(-(RC|rc|beta|preview)[A-Za-z0-9.]*)?")
 _MINOR = re.compile(r"\d+\.\d+")
 _SERVERS = (1, 3, 5)
 _SECRETS = (
     (re.compile(r"\b(?:nats|tls|wss?)://[^/\s\"']*@"), "the NATS URL carries a user or password"),
     (re.compile(r"\bS[UAOXCN][A-Z2-7]{56}\b"), "an nkey seed stands in the file"),
     (re.compile(r"BEGIN (?:NATS USER JWT|USER NKEY SEED)"), "credentials stand in the file"),
-    (re.compile(r"(?m)^\s*(?:password|token)\s*=\s*[\"'](?!\s*[\"'])"), "a password or token stands in the file"),
 )
+_SECRET_KEYS = ("password", "token", "http_token")
+_OTHER_AUTH = ("user", "password", "token", "nkey_seed_file")
 
 
 def common(inputs: Inputs, longest_name: int = 52) -> Iterator[Finding]:
@@ -32,11 +36,7 @@ def common(inputs: Inputs, longest_name: int = 52) -> Iterator[Finding]:
     at = f"buses.{inputs.bus}"
     yield from version(inputs)
     if inputs.replicas not in _SERVERS:
-        yield error(
-            f"{at}.replicas",
-            f"{inputs.replicas} loses its quorum with {'one server' if inputs.replicas == 2 else 'half of them'} down, "
-            f"like {inputs.replicas - 1} but with more to fail; use 1, 3 or 5",
-        )
+        yield error(f"{at}.replicas", f"{inputs.replicas} {_too_many(inputs.replicas)}; use 1, 3 or 5")
     if len(inputs.bus) > longest_name or not DNS_LABEL.fullmatch(inputs.bus):
         yield error(
             at,
@@ -46,9 +46,19 @@ def common(inputs: Inputs, longest_name: int = 52) -> Iterator[Finding]:
     yield from _streams(inputs)
     if inputs.jetstream:
         yield from _sizes(inputs)
+    yield from _limits(inputs)
     yield from secrets(inputs)
+    if inputs.worker:
+        yield from _worker_file(inputs)
     if inputs.replicas >= 3 and (inputs.cpu < 2000 or inputs.memory < 8 * GiB):
         yield warning(f"{at}.limits", "a cluster in production wants 2 processors and 8 GiB for each server")
+
+
+def _too_many(replicas: int) -> str:
+    if replicas % 2:
+        return "servers all vote on what JetStream's meta leader decides, and 5 lose two of them without harm"
+    down = "one server" if replicas == 2 else f"{replicas // 2} servers"
+    return f"loses its quorum with {down} down, like {replicas - 1} but with more to fail"
 
 
 def version(inputs: Inputs) -> Iterator[Finding]:
@@ -68,22 +78,74 @@ def secrets(inputs: Inputs) -> Iterator[Finding]:
     for pattern, what in _SECRETS:
         if pattern.search(inputs.text):
             yield error("", f"{what}, and would be written into the output; {_CURE}")
+    tables = _tables(inputs)
+    for keys, value in _texts(tables, ()):
+        is_bare = keys[:1] == ("buses",) and keys[2:3] == ("url",) and "@" in value and "//" not in value
+        if is_bare or (keys[-1] in _SECRET_KEYS and value.strip()):
+            what = "carries a user or password" if is_bare else "is a secret"
+            yield error(".".join(keys), f"{what}, and would be written into the output; {_CURE}")
+
+
+def _tables(inputs: Inputs) -> dict[str, Any]:
+    with suppress(tomllib.TOMLDecodeError):  # the loader has read it, or ended with that error
+        return tomllib.loads(inputs.text)
+    return {}
+
+
+def _texts(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """All texts of a file, with their keys; those of a list have the list's."""
+    if isinstance(value, str):
+        yield keys, value
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one, keys)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from _texts(one, (*keys, key))
+
+
+def _worker_file(inputs: Inputs) -> Iterator[Finding]:
+    """What the file says that the worker, who gets address and credentials by variables, would not start with."""
+    buses = _tables(inputs).get("buses")
+    bus = buses.get(inputs.bus) if isinstance(buses, dict) else None
+    for key in ("store", "server"):
+        if isinstance(bus, dict) and key in bus:
+            cure = "take it out of the file that is deployed"
+            yield error(f"buses.{inputs.bus}.{key}", f"is for an embedded server, and the worker gets another; {cure}")
+    auth = bus.get("auth") if isinstance(bus, dict) else None
+    given = [key for key in _OTHER_AUTH if isinstance(auth, dict) and key in auth]
+    if given and inputs.worker and inputs.worker.creds:
+        cure = 'leave it out, or set deploy.worker.creds_secret = ""'
+        yield error(f"buses.{inputs.bus}.auth.{given[0]}", f"and nats.creds are two kinds of credentials; {cure}")
+
+
+def _limits(inputs: Inputs) -> Iterator[Finding]:
+    at = f"buses.{inputs.bus}.limits"
+    amounts = {f"{at}.cpu": inputs.cpu, f"{at}.memory": inputs.memory, f"{at}.storage": inputs.storage}
+    if inputs.worker:
+        amounts |= {"deploy.worker.cpu": inputs.worker.cpu, "deploy.worker.memory": inputs.worker.memory}
+    for key, amount in amounts.items():
+        if amount <= 0:
+            yield error(key, "leaves nothing; give an amount above 0, or leave it out for the default")
 
 
 def _streams(inputs: Inputs) -> Iterator[Finding]:
     reserved, servers = 0, f"{inputs.replicas} server{'s' if inputs.replicas > 1 else ''}"
+    cure = f"raise buses.{inputs.bus}.replicas, or lower it"
     for name, stream in inputs.streams.items():
         at, copies = f"streams.{name}", max(1, stream.num_replicas)
         if copies > inputs.replicas:
-            cure = f"raise buses.{inputs.bus}.replicas, or lower it"
             yield error(f"{at}.num_replicas", f"{copies} but the bus has {servers}; {cure}")
         if not inputs.jetstream:
             yield error(at, f"a stream needs JetStream, and buses.{inputs.bus}.jetstream.enabled is false")
         elif stream.storage == "memory" and not inputs.max_memory:
-            cure = "set it, or use file"
-            yield error(f"{at}.storage", f"memory, but buses.{inputs.bus}.jetstream.max_memory_bytes is 0; {cure}")
+            key = f"buses.{inputs.bus}.jetstream.max_memory_bytes"
+            yield error(f"{at}.storage", f"memory, but {key} is 0; set it, or use file")
         if stream.storage == "file" and stream.max_bytes > 0:
             reserved += stream.max_bytes * copies
+    for name, consumer in inputs.consumers.items():
+        if consumer.num_replicas > inputs.replicas:
+            yield error(f"consumers.{name}.num_replicas", f"{consumer.num_replicas} but the bus has {servers}; {cure}")
     offered = inputs.max_storage * inputs.replicas
     if reserved > offered:
         yield error(
@@ -95,10 +157,10 @@ def _streams(inputs: Inputs) -> Iterator[Finding]:
 
 def _sizes(inputs: Inputs) -> Iterator[Finding]:
     at = f"buses.{inputs.bus}.jetstream"
-    if inputs.max_storage > inputs.storage * 0.95:
+    if inputs.max_storage * 100 >= inputs.storage * 95:
         storage, most = in_units(inputs.storage), in_units(inputs.max_storage)
         yield error(f"{at}.max_storage_bytes", f"{most} must stay below 95 % of limits.storage ({storage})")
-    if inputs.max_memory + 256 * MiB > inputs.memory * 0.8:
+    if (inputs.max_memory + 256 * MiB) * 10 > inputs.memory * 8:
         memory, most = in_units(inputs.memory), in_units(inputs.max_memory)
         yield error(f"{at}.max_memory_bytes", f"{most} + 256 MiB must fit in 80 % of limits.memory ({memory})")
 
