@@ -36,7 +36,8 @@ _ENUMS: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "volumeBindingMode"): ("Immediate", "WaitForFirstConsumer"),
     ("", "reclaimPolicy"): ("Retain", "Delete"),
 }
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|)(?:e[-+]?\d+)?")
+_PORTS = ("port", "containerPort", "targetPort", "nodePort")
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|)")
 _SCALES = {
     "": Fraction(1),
     "m": Fraction(1, 1000),
@@ -96,12 +97,11 @@ def _values(one: _Object) -> Iterator[str]:
         for choice in value if isinstance(value, list) else (value,):
             if allowed and choice not in allowed:
                 yield f"{'.'.join(path)}: {choice!r} is none of {', '.join(allowed)}"
-        if key in ("port", "containerPort", "targetPort", "nodePort") and isinstance(value, int):
-            if not 0 < value < 65536:
-                yield f"{'.'.join(path)}: {value} is no port"
-        if path[-2:-1] in (("requests",), ("limits",)) or key == "sizeLimit":
-            if _quantity(value) is None:
-                yield f"{'.'.join(path)}: {value!r} is no quantity"
+        if key in _PORTS and isinstance(value, int) and not 0 < value < 65536:
+            yield f"{'.'.join(path)}: {value} is no port"
+        is_amount = path[-2:-1] in (("requests",), ("limits",)) or key == "sizeLimit"
+        if is_amount and _quantity(value) is None:
+            yield f"{'.'.join(path)}: {value!r} is no quantity"
         if key == "resources" and isinstance(value, Mapping):
             yield from _resources(".".join(path), value)
 

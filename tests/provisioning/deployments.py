@@ -1,0 +1,44 @@
+"""Configurations as renderers get them."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import yaml
+
+from eventbus_runtime.config.model import RuntimeConfig
+from eventbus_runtime.provisioning.findings import Finding
+from eventbus_runtime.provisioning.inputs import Inputs, resolve
+from eventbus_runtime.provisioning.render import render, renderer
+from tests.config.project import Project
+
+
+def files_of(project: Project, toml: str, target: str, **environ: str) -> dict[str, str]:
+    """What is written for a file that is loaded as the command does."""
+    config = project.load(toml, environ=environ).config
+    (bus,) = config.buses
+    return dict(render(config, bus, target, text=toml, where="app.toml").files)
+
+
+def inputs_of(toml: str, target: str = "kubernetes") -> Inputs:
+    """The inputs of a file that leaves out no names."""
+    config = RuntimeConfig.model_validate(tomllib.loads(toml))
+    (bus,) = config.buses
+    return resolve(config, bus, target, text=toml, where="app.toml")
+
+
+def findings_of(toml: str, target: str = "kubernetes") -> list[Finding]:
+    """What a target's renderer says of a file that leaves out no names."""
+    return list(renderer(target).findings(inputs_of(toml, target)))
+
+
+def documents_of(files: dict[str, str]) -> list[dict[str, Any]]:
+    """The objects of YAML files."""
+    return [one for text in files.values() for one in yaml.safe_load_all(text)]
+
+
+def only(documents: list[dict[str, Any]], kind: str, name: str = "") -> dict[str, Any]:
+    """The object of a kind, and of a name where there are several."""
+    (found,) = (one for one in documents if one["kind"] == kind and name in ("", one["metadata"]["name"]))
+    return found
