@@ -12,10 +12,11 @@ from eventbus_runtime.provisioning.nats.k8s_objects import OWN_LABELS, client_la
 from eventbus_runtime.provisioning.nats.nack import nack_findings
 
 LONGEST = 52
-"""Characters of a name: to its pods' labels, a controller adds eleven to the 63 that these may have."""
+"""Characters of a bus's name: a StatefulSet labels its pods with eleven more, and a label may have 63."""
 
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_LONGEST_WORKER = 63
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _OF_LABELS = "letters, digits, '-', '_' and '.'"
 _LEAST_CPU, _LEAST_MEMORY = 100, 128 * rules.MiB
@@ -70,11 +71,13 @@ def _names(inputs: Inputs) -> Iterator[Finding]:
     if section.storage_class is not None and not _is_object_name(section.storage_class):
         text = f'"{section.storage_class}" can\'t be the name of a StorageClass; see kubectl get storageclass'
         yield error("deploy.kubernetes.storage_class", text)
-    # Not shown: who took it for the place of a secret wrote one there.
-    secrets = {"deploy.kubernetes.auth_secret": inputs.auth}
-    if inputs.worker:
-        secrets["deploy.worker.creds_secret"] = inputs.worker.creds
-    for key, name in secrets.items():
+    # Those that are made of the bus's name are as good as that. Not shown: who took it for the place of a secret wrote
+    # one there.
+    named = {
+        "deploy.kubernetes.auth_secret": section.auth_secret,
+        "deploy.worker.creds_secret": inputs.deploy.worker.creds_secret,
+    }
+    for key, name in named.items():
         if name and not _is_object_name(name):
             yield error(key, "is not the name of a Secret: lower case, digits, '-' and '.', at most 253 characters")
 
@@ -112,8 +115,9 @@ def _tiny(at: str, cpu: int, memory: int) -> Iterator[Finding]:
 
 
 def _worker(inputs: Inputs, worker: Worker) -> Iterator[Finding]:
-    if len(worker.name) > LONGEST or not rules.DNS_LABEL.fullmatch(worker.name):
-        text = f"\"{worker.name}\" is not a DNS label (lower case, digits, '-', at most {LONGEST} characters)"
+    named = inputs.deploy.worker.name
+    if named and (len(named) > _LONGEST_WORKER or not rules.DNS_LABEL.fullmatch(named)):
+        text = f"\"{named}\" is not a DNS label (lower case, digits, '-', at most {_LONGEST_WORKER} characters)"
         yield error("deploy.worker.name", text)
     elif worker.name in (inputs.bus, headless(inputs)):
         yield error("deploy.worker.name", f'"{worker.name}" is the name of a Service of the bus; use another')
