@@ -199,12 +199,13 @@ def parse_quantity(text: str) -> Fraction:
     Raises:
         ValueError: it is none.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]*)", text, re.ASCII)
-    if found and found[2] == "m":
-        return Fraction(str(found[1])) / 1000
-    if not found or found[2] not in _SCALES:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)((?: ?[A-Za-z]+)?)", text, re.ASCII)
+    unit = found[2].strip() if found else ""
+    if found and unit == "m":
+        return Fraction(found[1]) / 1000
+    if not found or unit not in _SCALES:
         raise ValueError(f'"{text}" is no quantity; write "500m" or "2" for processors, "512Mi" or "10Gi" for bytes')
-    return Fraction(str(found[1])) * _SCALES[str(found[2])]
+    return Fraction(found[1]) * _SCALES[unit]
 
 
 def _worker(config: RuntimeConfig, bus: str, quantity: Callable[..., int], *, has_auth: bool) -> Worker | None:

@@ -22,7 +22,7 @@ _SECRETS = (
     (re.compile(r"\bS[UAOXCN][A-Z2-7]{56}\b"), "an nkey seed stands in the file"),
     (re.compile(r"BEGIN (?:NATS USER JWT|USER NKEY SEED)"), "credentials stand in the file"),
 )
-_SECRET_KEYS = ("password", "token", "http_token")
+_SECRET_KEYS = (("auth", "password"), ("auth", "token"), ("runtime", "http_token"))
 _OTHER_AUTH = ("user", "password", "token", "nkey_seed_file")
 
 
@@ -81,7 +81,7 @@ def secrets(inputs: Inputs) -> Iterator[Finding]:
     tables = _tables(inputs)
     for keys, value in _texts(tables, ()):
         is_bare = keys[:1] == ("buses",) and keys[2:3] == ("url",) and "@" in value and "//" not in value
-        if is_bare or (keys[-1] in _SECRET_KEYS and value.strip()):
+        if is_bare or (keys[-2:] in _SECRET_KEYS and value.strip()):
             what = "carries a user or password" if is_bare else "is a secret"
             yield error(".".join(keys), f"{what}, and would be written into the output; {_CURE}")
 
@@ -148,10 +148,13 @@ def _streams(inputs: Inputs) -> Iterator[Finding]:
             yield error(f"consumers.{name}.num_replicas", f"{consumer.num_replicas} but the bus has {servers}; {cure}")
     offered = inputs.max_storage * inputs.replicas
     if reserved > offered:
+        asked, there = in_units(reserved), in_units(offered)
+        if asked == there:
+            asked, there = f"{reserved} B", f"{offered} B"
         yield error(
             "streams",
-            f"reserve {in_units(reserved)} (sum of max_bytes x num_replicas) but {servers} can offer "
-            f"{in_units(offered)}; raise buses.{inputs.bus}.limits.storage, or lower max_bytes",
+            f"reserve {asked} (sum of max_bytes x num_replicas) but {servers} can offer "
+            f"{there}; raise buses.{inputs.bus}.limits.storage, or lower max_bytes",
         )
 
 

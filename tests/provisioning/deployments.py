@@ -21,9 +21,14 @@ def files_of(project: Project, toml: str, target: str, **environ: str) -> dict[s
     return dict(render(config, bus, target, text=toml, where="app.toml").files)
 
 
+def config_of(toml: str) -> RuntimeConfig:
+    """A file that leaves out no names."""
+    return RuntimeConfig.model_validate(tomllib.loads(toml))
+
+
 def inputs_of(toml: str, target: str = "kubernetes") -> Inputs:
     """The inputs of a file that leaves out no names."""
-    config = RuntimeConfig.model_validate(tomllib.loads(toml))
+    config = config_of(toml)
     (bus,) = config.buses
     return resolve(config, bus, target, text=toml, where="app.toml")
 

@@ -119,6 +119,7 @@ def _service(one: _Object, objects: Sequence[_Object]) -> Iterator[str]:
     found = [work for work in objects if work["kind"] in _WORKLOADS and _covers(selector, _pod_labels(work))]
     if not found:
         yield "selector selects no pods"
+        return
     names = {port.get("name") for work in found for box in _containers(work) for port in box.get("ports", ())}
     for port in one["spec"].get("ports", ()):
         target = port.get("targetPort", port["port"])
