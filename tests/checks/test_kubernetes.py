@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from eventbus_runtime.provisioning.nats.k8s_lint import lint
 from tests.checks.nack import SCHEMA
 from tests.provisioning import golden
 from tests.provisioning.deployments import documents_of, only
+from tests.provisioning.test_k8s_lint import BAD as FITTING
 
 pytestmark = pytest.mark.checks
 
@@ -85,3 +87,12 @@ def test_a_bad_object_of_nack_is_refused(what: str) -> None:
     change(document["spec"])
     with pytest.raises(jsonschema.ValidationError):
         validate(document)
+
+
+@pytest.mark.parametrize("what", sorted(FITTING))
+def test_what_does_not_fit_is_valid_here_so_that_a_rule_of_ours_must_find_it(what: str) -> None:
+    documents = documents_of(golden.written("eks/production"))
+    FITTING[what][0](documents)
+    assert lint(documents) != []
+    for document in documents:
+        validate(document)  # raises

@@ -131,6 +131,11 @@ def test_what_can_not_work_is_refused(toml: str, text: str) -> None:
             "name a Secret with auth.conf",
         ),
         (
+            BUS + 'storage_class = "nfs-client"',
+            'deploy.kubernetes.storage_class: "nfs-client" seems to be NFS, on which JetStream must not run; '
+            "name a class of block storage",
+        ),
+        (
             BUS + WORKER + 'creds_secret = ""',
             "deploy.worker.creds_secret: empty, though the bus asks for credentials; name a Secret with nats.creds, "
             "or give others by variables",

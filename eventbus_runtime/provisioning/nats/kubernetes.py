@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from eventbus_runtime.provisioning.documents import to_yaml
-from eventbus_runtime.provisioning.findings import Finding
+from eventbus_runtime.provisioning.findings import Finding, warning
 from eventbus_runtime.provisioning.inputs import Inputs
 from eventbus_runtime.provisioning.nats.k8s_bus import bus_manifests
 from eventbus_runtime.provisioning.nats.k8s_findings import findings
@@ -19,7 +19,11 @@ class Kubernetes:
 
     def findings(self, inputs: Inputs) -> Iterable[Finding]:
         """What can't work, and what to know."""
-        return findings(inputs, "kubernetes")
+        yield from findings(inputs, "kubernetes")
+        named = inputs.deploy.kubernetes.storage_class or ""
+        if "nfs" in named.lower():
+            text = f'"{named}" seems to be NFS, on which JetStream must not run; name a class of block storage'
+            yield warning("deploy.kubernetes.storage_class", text)
 
     def bus(self, inputs: Inputs) -> Sequence[Manifest]:
         """The objects of the bus."""
