@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventbus_runtime.provisioning.documents import to_yaml
@@ -28,6 +28,7 @@ def test_a_text_comes_back_as_value_and_item(text: str) -> None:
     assert read(to_yaml([document])) == document
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])) | st.text(" \t\n\r#:-|a", max_size=12))
 def test_whatever_is_written_comes_back(text: str) -> None:
     assert read(to_yaml([{"value": text, "last": [text]}])) == {"value": text, "last": [text]}

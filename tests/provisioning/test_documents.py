@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventbus_runtime.provisioning.documents import to_yaml
@@ -124,6 +124,7 @@ _values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.text("abc", min_size=1), _values, max_size=3), max_size=3))
 def test_whatever_is_written_comes_back(documents: list[dict[str, Any]]) -> None:
     text = to_yaml(documents)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given as given_data
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from eventbus_runtime.config.model import RuntimeConfig
@@ -152,12 +153,14 @@ def test_no_quantity(text: str) -> None:
         parse_quantity(text)
 
 
+@settings(deadline=None)
 @given_data(st.integers(0, 10**6), st.sampled_from(["", "Ki", "Mi", "Gi", "k", "M", "G"]))
 def test_bytes_are_whole_and_never_less(amount: int, unit: str) -> None:
     found = parse_size(f"{amount / 10}{unit}")
     assert parse_quantity(f"{amount / 10}{unit}") <= found < parse_quantity(f"{amount / 10}{unit}") + 1
 
 
+@settings(deadline=None)
 @given_data(st.integers(0, 10**6))
 def test_processors_are_counted_in_thousandths(amount: int) -> None:
     assert parse_cpu(f"{amount}m") == amount

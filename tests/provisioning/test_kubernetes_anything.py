@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventbus_runtime.config.deploy import DeployConfig
@@ -99,6 +99,7 @@ def _inputs(draw: st.DrawFn) -> Inputs:
 
 
 @pytest.mark.parametrize("renderer", [kubernetes.RENDERER, eks.RENDERER], ids=["kubernetes", "eks"])
+@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_anything(renderer: kubernetes.Kubernetes, data: st.DataObject) -> None:
     inputs = data.draw(_inputs())
@@ -117,6 +118,7 @@ def test_anything(renderer: kubernetes.Kubernetes, data: st.DataObject) -> None:
     assert {value for value in plain if not value.lstrip("-").isdigit()} <= {"true", "false"}
 
 
+@settings(deadline=None)
 @given(inputs=_inputs())
 def test_names_that_would_be_one_object_are_always_refused(inputs: Inputs) -> None:
     doubled = [one for one in lint(m.body for m in kubernetes.RENDERER.manifests(inputs)) if "more than once" in one]

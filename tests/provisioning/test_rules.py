@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventbus_runtime.provisioning.rules import common, in_units, secrets, version
@@ -238,6 +238,7 @@ def test_a_size_for_people(size: int, text: str) -> None:
     assert in_units(size) == text
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.booleans())
 def test_whatever_the_file_is_the_rules_hold(text: str, as_name: bool) -> None:
     inputs = inputs_of(BUS + WORKER)
