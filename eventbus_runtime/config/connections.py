@@ -10,14 +10,13 @@ from urllib.parse import urlsplit
 from eventbus_runtime.config.model import RuntimeConfig, uri_variable
 from eventbus_runtime.config.report import Report, did_you_mean, listed
 from eventbus_runtime.config.tables import Keys, Rank, Table, Tables, texts
+from eventbus_runtime.config.targets import MATRIX, NATS, TARGETS, cannot_run, target_problem, version_problem
 from eventbus_runtime.errors import ConfigError, Problem
 
 EMBEDDED = "embedded"
-_PROVIDERS = ("nats",)
 _SCHEMES = ("nats", "tls", "ws", "wss")
 _FILES = (("auth", "nkey_seed_file"), ("auth", "creds"), ("tls", "ca"), ("tls", "cert"), ("tls", "key"), ("server",))
 _KINDS_OF_AUTH = ("user", "token", "nkey_seed_file", "creds")
-_FOR_PROVISIONING = ("deploy_target", "version", "replicas", "limits")
 
 
 class Variables(NamedTuple):
@@ -35,14 +34,16 @@ class Variables(NamedTuple):
 
 
 def apply_addresses(tables: Tables, sources: Sequence[Variables]) -> None:
-    """Take addresses from variables (S-23): EVENTBUS_<BUS>_URI beats the file, NATS_URL only fills a gap.
+    """Take addresses from variables (S-23): EVENTBUS_<BUS>_URI beats the file, NATS_URL only fills a gap,
+    and for NATS alone.
 
     Args:
         tables: the tables.
         sources: where variables may stand, the strongest first.
     """
     for name, bus in tables.section("buses").items():
-        for variable in (uri_variable(name), *(() if bus.get("url") else ("NATS_URL",))):
+        fills_gap = not bus.get("url") and bus.get("provider", NATS) == NATS
+        for variable in (uri_variable(name), *(("NATS_URL",) if fills_gap else ())):
             source = next((source for source in sources if source.values.get(variable)), None)
             if source:
                 addresses = [part.strip() for part in source.values[variable].split(",") if part.strip()]
@@ -54,14 +55,15 @@ def require_addresses(config: RuntimeConfig, path: Path) -> None:
     """Make sure that each bus can be dialled; only who runs needs it, a check does not (S-23).
 
     Raises:
-        ConfigError: a bus has no address; names both variables.
+        ConfigError: a bus has no address, and names both variables; or it is of a provider that nothing here talks to.
     """
     text = "has no address; write url in the file, or set {} or NATS_URL"
-    problems = [
-        Problem(str(path), f"buses.{name}", text.format(uri_variable(name)))
-        for name, bus in config.buses.items()
-        if not bus.url
-    ]
+    problems = []
+    for name, bus in config.buses.items():
+        if why := cannot_run(bus.provider):
+            problems.append(Problem(str(path), f"buses.{name}.provider", why))
+        elif not bus.url:
+            problems.append(Problem(str(path), f"buses.{name}", text.format(uri_variable(name))))
     if problems:
         raise ConfigError(problems)
 
@@ -70,21 +72,56 @@ def check_connections(tables: Tables, folder: Path, report: Report) -> None:
     """Report what keeps a bus from being dialled, and make its paths relative to the file's folder."""
     for name, bus in tables.section("buses").items():
         at = ("buses", name)
-        provider = bus.get("provider", _PROVIDERS[0])
-        if isinstance(provider, str) and provider not in _PROVIDERS:
-            near = did_you_mean(provider, _PROVIDERS)
-            report.error((*at, "provider"), f'unknown provider "{provider}"; known: {listed(_PROVIDERS)}{near}')
+        _check_deployment(tables, name, bus, report)
         _check_url((*at, "url"), texts(bus.get("url")), report)
         if EMBEDDED not in texts(bus.get("url")):
             for key in ("store", "server"):
                 if key in bus:
                     report.error((*at, key), f'works only with url = "{EMBEDDED}"; remove it, or set the url')
-        for key in _FOR_PROVISIONING:
-            if key in bus:
-                report.warning((*at, key), "has no effect yet: provisioning arrives with a later release")
         _check_auth((*at, "auth"), bus.get("auth"), report)
         _check_tls((*at, "tls"), bus.get("tls"), report)
         _place_files(at, bus, folder, report)
+
+
+def _check_deployment(tables: Tables, name: str, bus: Table, report: Report) -> None:
+    """S-5 and S-7, before any resource exists."""
+    provider, target, version = bus.get("provider", NATS), bus.get("deploy_target"), bus.get("version")
+    at = ("buses", name)
+    if isinstance(version, str) and (why := version_problem(version)):
+        report.error((*at, "version"), why)
+    if not isinstance(provider, str):
+        return
+    try:
+        targets = MATRIX.get(provider) or _plugged_in(provider)
+    except ConfigError as error:
+        report.error((*at, "provider"), str(error))
+        return
+    if isinstance(target, str) and (why := target_problem(provider, target, targets)):
+        report.error((*at, "deploy_target"), why + ("" if target in TARGETS else did_you_mean(target, targets)))
+    users = [
+        f"{section}.{user}"
+        for section in ("streams", "triggers")
+        for user, table in tables.section(section).items()
+        if table.get("bus") == name
+    ]
+    if users and (why := cannot_run(provider)):
+        report.error((*at, "provider"), f"{why} (on it: {listed(users)})")
+
+
+def _plugged_in(provider: str) -> tuple[str, ...]:
+    """The deploy targets of a provider that only a plug-in can know.
+
+    Raises:
+        ConfigError: none does; lists the known ones.
+    """
+    # Looking for plug-ins takes longer than all other checks, and hardly a file names one.
+    from eventbus_runtime.provisioning.providers import Providers
+
+    providers = Providers()
+    if provider not in providers.names:
+        near = did_you_mean(provider, providers.names)
+        raise ConfigError(f'unknown provider "{provider}"; known: {listed(providers.names)}{near}')
+    return tuple(providers.get(provider).targets)
 
 
 def _check_url(keys: Keys, urls: tuple[str, ...], report: Report) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 from nats.aio.client import RawCredentials
 
 from eventbus_runtime.config.model import AuthConfig, BusConfig, TlsConfig
+from eventbus_runtime.config.targets import cannot_run
 from eventbus_runtime.errors import ConfigError, Problem
 
 _DEFAULT_PORT = 4222
@@ -68,11 +69,13 @@ def endpoints(bus: str, urls: Iterable[str]) -> list[Endpoint]:
 
 
 def check_names(bus: str, config: BusConfig) -> None:
-    """Make sure that the parts of subjects in a bus's section can be such.
+    """Make sure that the parts of subjects in a bus's section can be such, and that it is a NATS bus at all.
 
     Raises:
-        ConfigError: one can't.
+        ConfigError: one can't, or it is not.
     """
+    if why := cannot_run(config.provider):
+        raise _problem(f"buses.{bus}.provider", why)
     for key in ("inbox_prefix", "domain", "api_prefix"):
         value = getattr(config, key)
         if value is not None and (not value or set(value) & set(" \t\r\n*>")):
