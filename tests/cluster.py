@@ -22,14 +22,21 @@ class Cluster:
 
     Args:
         binary: the nats-server to run; left out, the one that an embedded bus would use.
+
+    Attributes:
+        nodes: the servers.
+        monitors: the addresses of their monitors.
     """
 
     def __init__(self, binary: Path | None = None) -> None:
         ports = {f"n{number}": free_port() for number in (1, 2, 3)}
+        monitors = {name: free_port() for name in ports}
+        self.monitors = {name: f"http://127.0.0.1:{port}" for name, port in monitors.items()}
         routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports.values())
         self.nodes = {
             name: NatsServer(
-                f'server_name: {name}\ncluster {{ name: test, listen: "127.0.0.1:{port}", routes: [{routes}] }}',
+                f'server_name: {name}\nhttp: "127.0.0.1:{monitors[name]}"\n'
+                f'cluster {{ name: test, listen: "127.0.0.1:{port}", routes: [{routes}] }}',
                 binary=binary,
             )
             for name, port in ports.items()
@@ -46,7 +53,7 @@ async def cluster_of_three(binary: Path | None = None) -> AsyncIterator[Cluster]
     async with AsyncExitStack() as stack:
         try:
             cluster = await _formed(stack, binary)
-        except TimeoutError:  # another test's server took one of its six ports between the choice and the start
+        except TimeoutError:  # another test's server took one of its nine ports between the choice and the start
             cluster = await _formed(stack, binary)
         yield cluster
 

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from eventbus_runtime.cli.dead_letters import dead_letters
+from eventbus_runtime.cli.probe import probe
 from eventbus_runtime.cli.publish import publish
 from eventbus_runtime.cli.render import render
 
 app = typer.Typer(name="eventbus", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command()(probe)
 app.command()(publish)
 app.command()(render)
 app.add_typer(dead_letters, name="dead-letters")

@@ -66,7 +66,8 @@ class Declared(NamedTuple):
 
 
 def declared(config: RuntimeConfig, bus: str) -> Declared:
-    """The streams of a bus, and their consumers; not those that are only attached to.
+    """The streams of a bus, and their consumers; not those that are only attached to, nor streams that copy others and
+    have no subjects: an abstract stream can't say from where.
 
     Args:
         config: complete.
@@ -77,7 +78,7 @@ def declared(config: RuntimeConfig, bus: str) -> Declared:
         tuple(
             StreamSpec(name, one.subjects, one.retention, one.num_replicas, one.max_bytes, one.max_age)
             for name, one in streams.items()
-            if one.declare
+            if one.declare and one.subjects
         ),
         tuple(
             ConsumerSpec(
@@ -101,15 +102,18 @@ def stream_resources(
 ) -> tuple[Resource, ...]:
     """One `nats.stream_create` for each stream, then one `nats.consumer_create` for each consumer (S-13).
 
-    A missing entry is skipped. Where the state's `uri` is a secret, or holds one, the property `server_uri_output` names
-    that output in place of `server_uri`: resources are shown in plans (S-3).
+    A missing entry is skipped. Where the state's `uri` is a secret, or holds one, `server_uri_output` names that output
+    in place of `server_uri`: resources are shown in plans (S-3).
 
     Raises:
         ConfigError: an entry has no name (says its index), no subjects or no stream (says its name), or a retention
             that the server does not know.
     """
     server = _server(state)
-    return (*(_stream(*one, server) for one in _there(streams)), *(_consumer(*one, server) for one in _there(consumers)))
+    return (
+        *(_stream(*one, server) for one in _there(streams)),
+        *(_consumer(*one, server) for one in _there(consumers)),
+    )
 
 
 def go_duration(nanoseconds: int) -> str:

@@ -119,8 +119,7 @@ class Providers:
         """The provider of that name.
 
         Raises:
-            ConfigError: it is unknown, and the known ones are listed; no plug-in that has it is installed; or that can't
-                be used.
+            ConfigError: it is unknown, and the known ones are listed; or no plug-in has it; or that can't be used.
         """
         if name == NATS:
             from eventbus_runtime.provisioning.nats.provider import NatsProvider

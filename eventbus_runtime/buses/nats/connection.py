@@ -26,8 +26,8 @@ from eventbus_runtime.errors import BusError, BusUnavailableError, JetStreamDisa
 from eventbus_runtime.events import Fact, State, Tell
 from eventbus_runtime.message import Raw
 
-# What a stop may take: the last PING, closing the socket, and nothing else.
-_FLUSH_WITHIN, _CLOSE_WITHIN = 2.0, 5.0
+# What a stop may take, in seconds, and the share of it that the last PING gets; the rest is for closing the socket.
+_CLOSE_WITHIN, _FLUSH = 5.0, 0.4
 
 
 def _silent(fact: Fact) -> None:
@@ -96,14 +96,18 @@ class NatsBus:
     ) -> None:
         await self.close()
 
-    async def close(self) -> None:
-        """Write what is pending, and end. Idempotent; takes 5 s at most."""
+    async def close(self, within: float = _CLOSE_WITHIN) -> None:
+        """Write what is pending, and end. Idempotent.
+
+        Args:
+            within: seconds that it may take.
+        """
         # Shielded: closing a connection in a cancelled scope would leave tasks behind.
-        with anyio.move_on_after(_CLOSE_WITHIN, shield=True):
+        with anyio.move_on_after(within, shield=True):
             link = self._life.link
             if link is not None and self.state is State.RUNNING:
                 # The PONG says that the server has all of it; a socket closed before could take the last words along.
-                await link.ping(_FLUSH_WITHIN)
+                await link.ping(within * _FLUSH)
             self._life.stop()
             if self._adoption is not None:
                 self._adoption.end()
@@ -158,7 +162,13 @@ class NatsBus:
     @property
     def server_version(self) -> str:
         """Version of the connected server; empty when there is none."""
-        return str(self._server_info().get("version", ""))
+        return str(self.server_info.get("version", ""))
+
+    @property
+    def server_info(self) -> Mapping[str, Any]:
+        """What the connected server said of itself in its greeting (INFO); empty when there is none."""
+        link: Link | None = self._life.link
+        return link.client._server_info if link else {}
 
     async def wait_connected(self) -> None:
         """Return once there is a connection.
@@ -265,16 +275,12 @@ class NatsBus:
     def _no_jetstream(self, asked: str) -> BusError:
         if self._config.domain or self._config.api_prefix:
             return BusUnavailableError(f"no JetStream answers on {asked!r}: check domain and api_prefix")
-        if not self._server_info().get("jetstream"):
+        if not self.server_info.get("jetstream"):
             return JetStreamDisabledError(
                 f"JetStream is off on {self.url}, the server of bus {self.name!r}: start it with -js, "
                 "or with jetstream {} in its configuration"
             )
         return BusUnavailableError(f"JetStream does not answer on {asked!r} now")
-
-    def _server_info(self) -> dict[str, Any]:
-        link: Link | None = self._life.link
-        return link.client._server_info if link else {}
 
     def _keeper_ended(self, keeper: asyncio.Task[None]) -> None:
         error = None if keeper.cancelled() else keeper.exception()
