@@ -57,5 +57,5 @@ async def _probe_and_leave(url: str, timeout: float, monitor: str, as_json: bool
 
 def _line(found: Probed) -> str:
     facts = [f"nats-server {found.server_version}, {found.round_trip * 1000:.1f} ms away"] if found.round_trip else []
-    text = f"{found.uri}: {found.status}" + (f": {found.error}" if found.error else "")
+    text = f"{found.uri or '(none)'}: {found.status}" + (f": {found.error}" if found.error else "")
     return f"{text} ({', '.join([*facts, f'{found.seconds:.2f} s in all'])})"

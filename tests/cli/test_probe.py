@@ -52,7 +52,7 @@ def test_an_empty_address_is_unreachable() -> None:
     """S-14."""
     done = eventbus("probe", "")
     assert done.returncode == 1
-    assert done.stdout.decode().startswith(": unreachable: there is no address: the uri is empty")
+    assert done.stdout.decode().startswith("(none): unreachable: there is no address: the uri is empty")
 
 
 @pytest.mark.timed

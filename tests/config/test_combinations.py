@@ -145,7 +145,6 @@ def test_too_small_a_max_ack_pending_is_a_warning(project: Project) -> None:
 @pytest.mark.parametrize(
     ("lines", "text"),
     [
-        ('provider = "kafka"', 'buses.main.provider: unknown provider "kafka"; known: nats'),
         ('url = "http://x"', "buses.main.url: is not an address"),
         ('url = "nats://x:99999"', "buses.main.url: is not an address"),
         ('url = ["embedded", "nats://x"]', 'buses.main.url: "embedded" stands alone'),
@@ -183,9 +182,3 @@ def test_paths_are_relative_to_the_files_folder(project: Project) -> None:
     assert bus.store == project.folder / "data"
     assert bus.tls is not None
     assert bus.tls.ca == project.folder / "handlers.py"
-
-
-@pytest.mark.parametrize("line", ['deploy_target = "kubernetes"', "replicas = 3", 'limits = { cpu = "1" }'])
-def test_what_only_provisioning_uses_is_a_warning(project: Project, line: str) -> None:
-    (found,) = project.warnings(SHORT.replace("[buses.main]", f"[buses.main]\n{line}"))
-    assert found.endswith("has no effect yet: provisioning arrives with a later release")
