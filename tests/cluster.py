@@ -22,21 +22,23 @@ class Cluster:
 
     Args:
         binary: the nats-server to run; left out, the one that an embedded bus would use.
+        advertise: whether the nodes tell clients of each other.
 
     Attributes:
         nodes: the servers.
         monitors: the addresses of their monitors.
     """
 
-    def __init__(self, binary: Path | None = None) -> None:
+    def __init__(self, binary: Path | None = None, *, advertise: bool = True) -> None:
         ports = {f"n{number}": free_port() for number in (1, 2, 3)}
         monitors = {name: free_port() for name in ports}
         self.monitors = {name: f"http://127.0.0.1:{port}" for name, port in monitors.items()}
         routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports.values())
+        more = "" if advertise else ", no_advertise: true"
         self.nodes = {
             name: NatsServer(
                 f'server_name: {name}\nhttp: "127.0.0.1:{monitors[name]}"\n'
-                f'cluster {{ name: test, listen: "127.0.0.1:{port}", routes: [{routes}] }}',
+                f'cluster {{ name: test, listen: "127.0.0.1:{port}", routes: [{routes}]{more} }}',
                 binary=binary,
             )
             for name, port in ports.items()
@@ -48,18 +50,18 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster_of_three(binary: Path | None = None) -> AsyncIterator[Cluster]:
+async def cluster_of_three(binary: Path | None = None, *, advertise: bool = True) -> AsyncIterator[Cluster]:
     """A cluster that has a meta leader, and room for three replicas; all nodes are removed after the block."""
     async with AsyncExitStack() as stack:
         try:
-            cluster = await _formed(stack, binary)
+            cluster = await _formed(stack, binary, advertise)
         except TimeoutError:  # another test's server took one of its nine ports between the choice and the start
-            cluster = await _formed(stack, binary)
+            cluster = await _formed(stack, binary, advertise)
         yield cluster
 
 
-async def _formed(stack: AsyncExitStack, binary: Path | None) -> Cluster:
-    cluster = Cluster(binary)
+async def _formed(stack: AsyncExitStack, binary: Path | None, advertise: bool) -> Cluster:
+    cluster = Cluster(binary, advertise=advertise)
     for node in cluster.nodes.values():
         stack.callback(node.remove)
     await asyncio.gather(*(asyncio.to_thread(node.start) for node in cluster.nodes.values()))

@@ -36,6 +36,7 @@ _UNASKED = 1.0
 # Nanoseconds. A leader hears of each replica every second (nats-server, server/raft.go: hbInterval).
 _SILENT = 5 * 10**9
 _NO_META_LEADER = 10008  # JSClusterNotAvailErr (nats-server, server/errors.json)
+_ALONE = "the server sees no other of its cluster, so that there is no quorum"
 _MOST = 1 << 22  # bytes that a monitor's answer may have
 
 
@@ -198,7 +199,7 @@ class _Look:
         alone = bool(server.get("cluster")) and len(server.get("connect_urls") or ()) == 1
         # A quorum that was just lost is noticed by a leader only after 10 to 20 s.
         if alone and not has_gateways and server.get("jetstream"):
-            said = [*said, "the server sees no other of its cluster, so that there is no quorum"]
+            said = [*said, _ALONE]
         self.complaints += dict.fromkeys((*said, *seen))
 
     async def _jetstream(self) -> list[str]:
@@ -257,7 +258,10 @@ class _Look:
             found.append("JetStream has no meta leader: its cluster has no quorum, or elects")
         elif meta.get("leader") == server.get("server_name"):  # the others know nothing of each other
             found += _behind("JetStream's meta group", meta.get("replicas") or ())
-        return found, bool((server.get("gateway") or {}).get("name"))
+        has_gateways = bool((server.get("gateway") or {}).get("name"))
+        if meta.get("cluster_size", 0) > 1 and not server.get("routes") and not has_gateways:
+            found.append(_ALONE)
+        return found, has_gateways
 
 
 def _behind(what: str, replicas: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from eventbus_runtime.provisioning.probe import Health, Probed, masked, probe
 from eventbus_runtime.testing.server import NatsServer, free_port
 from tests.buses.credentials import Certificates
 from tests.buses.helpers import frozen
-from tests.cluster import cluster_of_three
+from tests.cluster import cluster_of_three, once_complete
 from tests.conftest import MakeServer
 from tests.triggers.live import connected
 
@@ -241,11 +241,21 @@ async def test_a_cluster_that_just_lost_its_quorum_is_degraded(survivor: str) ->
     async with cluster_of_three() as cluster:
         leader = await meta_leader(cluster.monitors["n1"])
         name = leader if survivor == "the meta leader" else next(name for name in cluster.nodes if name != leader)
-        assert (await probed(cluster.nodes[name].url)).status is Health.HEALTHY
+        await until_healthy(cluster.nodes[name].url)
         for node in cluster.others(name):
             node.kill()
-        found = await probed(cluster.nodes[name].url)
-        assert found.status is Health.DEGRADED
+        found = await soon_degraded(cluster.nodes[name].url)
+        assert "the server sees no other of its cluster, so that there is no quorum" in found.error
+
+
+async def test_where_nodes_do_not_tell_of_each_other_the_monitor_shows_a_quorum_that_was_just_lost() -> None:
+    async with cluster_of_three(advertise=False) as cluster:
+        leader = await meta_leader(cluster.monitors["n1"])
+        url, monitor = cluster.nodes[leader].url, cluster.monitors[leader]
+        await until_healthy(url)
+        for node in cluster.others(leader):
+            node.kill()
+        found = await soon_degraded(url, monitor)
         assert "the server sees no other of its cluster, so that there is no quorum" in found.error
 
 
@@ -255,12 +265,10 @@ async def test_a_replica_that_is_gone_degrades_its_stream_and_the_meta_group() -
         async with NatsBus("main", BusConfig(), urls=[cluster.nodes[leader].url]) as bus:
             await bus.wait_connected()
             stream = {"name": "S", "subjects": ["s"], "num_replicas": 3}
-            made = await bus.api("STREAM.CREATE.S", stream)
+            made = await once_complete(lambda: bus.api("STREAM.CREATE.S", stream))
             gone = next(name for name in cluster.nodes if name not in (leader, made["cluster"]["leader"]))
         url, monitor = cluster.nodes[leader].url, cluster.monitors[leader]
-        async with asyncio.timeout(30):
-            while (await probed(url, monitor=monitor)).status is not Health.HEALTHY:
-                await asyncio.sleep(0.1)  # a replica that is new has yet to say that it is there
+        await until_healthy(url, monitor)
         cluster.nodes[gone].kill()
         async with asyncio.timeout(30):
             while (found := await probed(url, monitor=monitor)).error.count(f"replica {gone}") < 2:
@@ -271,6 +279,27 @@ async def test_a_replica_that_is_gone_degrades_its_stream_and_the_meta_group() -
 
 
 async def meta_leader(monitor: str) -> str:
-    """Name of the node that leads JetStream."""
-    _, said = await module._get(f"{monitor}/jsz")
-    return str(said["meta_cluster"]["leader"])
+    """Name of the node that leads JetStream, once one does."""
+    async with asyncio.timeout(20):
+        while True:
+            _, said = await module._get(f"{monitor}/jsz")
+            if leader := said["meta_cluster"].get("leader"):
+                return str(leader)
+            await asyncio.sleep(0.05)
+
+
+async def soon_degraded(url: str, monitor: str = "") -> Probed:
+    """The first result that is not healthy: the server itself takes a moment to see that connections are gone. Far less
+    than a leader takes to see that its quorum is."""
+    async with asyncio.timeout(2 + LIMIT):
+        while (found := await probed(url, monitor=monitor)).status is Health.HEALTHY:
+            await asyncio.sleep(0.01)
+    assert found.status is Health.DEGRADED
+    return found
+
+
+async def until_healthy(url: str, monitor: str = "") -> None:
+    """Return once all of a new cluster has heard of each other."""
+    async with asyncio.timeout(20):
+        while (await probed(url, monitor=monitor)).status is not Health.HEALTHY:
+            await asyncio.sleep(0.05)
