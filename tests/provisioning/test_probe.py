@@ -22,7 +22,10 @@ from tests.cluster import cluster_of_three, once_complete
 from tests.conftest import MakeServer
 from tests.triggers.live import connected
 
+pytestmark = pytest.mark.timed  # each of them holds the probe to its limit
+
 LIMIT = 3.0
+ALONE = "the server sees no other of its cluster, so that there is no quorum"
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +82,7 @@ async def test_a_closed_port_is_unreachable_at_once() -> None:
     assert found.seconds < LIMIT / 2
 
 
-@pytest.mark.parametrize("limit", [0.3, 1.0])
+@pytest.mark.parametrize("limit", [0.5, 1.0])
 async def test_a_port_that_accepts_and_says_nothing_is_unreachable_in_time(limit: float) -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -244,8 +247,9 @@ async def test_a_cluster_that_just_lost_its_quorum_is_degraded(survivor: str) ->
         await until_healthy(cluster.nodes[name].url)
         for node in cluster.others(name):
             node.kill()
-        found = await soon_degraded(cluster.nodes[name].url)
-        assert "the server sees no other of its cluster, so that there is no quorum" in found.error
+        found = await not_healthy(cluster.nodes[name].url)
+        assert found.status is Health.DEGRADED
+        assert ALONE in found.error or (name != leader and "as where it has no meta leader" in found.error)
 
 
 async def test_where_nodes_do_not_tell_of_each_other_the_monitor_shows_a_quorum_that_was_just_lost() -> None:
@@ -255,8 +259,9 @@ async def test_where_nodes_do_not_tell_of_each_other_the_monitor_shows_a_quorum_
         await until_healthy(url)
         for node in cluster.others(leader):
             node.kill()
-        found = await soon_degraded(url, monitor)
-        assert "the server sees no other of its cluster, so that there is no quorum" in found.error
+        found = await not_healthy(url, monitor)
+        assert found.status is Health.DEGRADED
+        assert ALONE in found.error
 
 
 async def test_a_replica_that_is_gone_degrades_its_stream_and_the_meta_group() -> None:
@@ -288,13 +293,12 @@ async def meta_leader(monitor: str) -> str:
             await asyncio.sleep(0.05)
 
 
-async def soon_degraded(url: str, monitor: str = "") -> Probed:
+async def not_healthy(url: str, monitor: str = "") -> Probed:
     """The first result that is not healthy: the server itself takes a moment to see that connections are gone. Far less
     than a leader takes to see that its quorum is."""
     async with asyncio.timeout(2 + LIMIT):
         while (found := await probed(url, monitor=monitor)).status is Health.HEALTHY:
             await asyncio.sleep(0.01)
-    assert found.status is Health.DEGRADED
     return found
 
 
