@@ -36,6 +36,7 @@ _UNASKED = 1.0
 # Nanoseconds. A leader hears of each replica every second (nats-server, server/raft.go: hbInterval).
 _SILENT = 5 * 10**9
 _NO_META_LEADER = 10008  # JSClusterNotAvailErr (nats-server, server/errors.json)
+_OFF = "JetStream is off on this server, or for this account"
 _ALONE = "the server sees no other of its cluster, so that there is no quorum"
 _MOST = 1 << 22  # bytes that a monitor's answer may have
 
@@ -207,12 +208,14 @@ class _Look:
             await self._bus.api("INFO", timeout=self._left)
             return await self._streams()
         except JetStreamDisabledError:
-            return ["JetStream is off on this server, or for this account"]
+            return [_OFF]
         except BusError as error:
             if getattr(error, "err_code", 0) == _NO_META_LEADER:
                 return ["JetStream has no meta leader: its cluster has no quorum, or elects"]
             if isinstance(error, NotPermittedError):
                 return [str(error)]
+            if isinstance(error, BusUnavailableError) and not self._bus.server_info.get("jetstream"):
+                return [_OFF]  # as a member of a cluster 2.9 does not even say that nobody listens
             if isinstance(error, BusUnavailableError):
                 return [f"{error}, as where it has no meta leader"]
             return [str(error)]
