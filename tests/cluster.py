@@ -55,7 +55,10 @@ async def cluster_of_three(binary: Path | None = None, *, advertise: bool = True
     async with AsyncExitStack() as stack:
         try:
             cluster = await _formed(stack, binary, advertise)
-        except TimeoutError:  # another test's server took one of its nine ports between the choice and the start
+        except (
+            TimeoutError,
+            RuntimeError,
+        ):  # another test's server took one of its nine ports between the choice and the start
             cluster = await _formed(stack, binary, advertise)
         yield cluster
 
