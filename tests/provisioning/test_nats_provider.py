@@ -17,11 +17,12 @@ from eventbus_runtime.config.model import RuntimeConfig
 from eventbus_runtime.config.targets import MATRIX
 from eventbus_runtime.errors import ConfigError
 from eventbus_runtime.provisioning.findings import Finding, Level, error, note, warning
-from eventbus_runtime.provisioning.inputs import DEFAULT_VERSION, Inputs
+from eventbus_runtime.provisioning.inputs import DEFAULT_VERSION, Inputs, resolve
 from eventbus_runtime.provisioning.nats import provider as module
 from eventbus_runtime.provisioning.nats.provider import NatsProvider, abstract
 from eventbus_runtime.provisioning.probe import Health, probe
 from eventbus_runtime.provisioning.providers import DeclaredBus
+from eventbus_runtime.provisioning.render import renderer
 from eventbus_runtime.provisioning.renderer import Manifest
 from eventbus_runtime.provisioning.resources import Output, Resource, State
 from eventbus_runtime.testing.server import NatsServer, free_port
@@ -155,6 +156,24 @@ def test_other_targets_get_one_resource_for_each_object(target: str, small: None
             labels,
         ),
     )
+
+
+@pytest.mark.parametrize("target", ["kubernetes", "aws.eks"])
+def test_what_is_rendered_is_what_is_listed(target: str) -> None:
+    """One resource for each object of the real renderers, and nothing of a configuration's text among them."""
+    sections = {
+        "buses": {"orders": {"replicas": 3}},
+        "streams": {"ORDERS": {"bus": "orders", "subjects": ["orders.>"]}},
+        "deploy": {"worker": {"image": "shop:1.4.2"}, "kubernetes": {"namespace": "shop"}},
+    }
+    declared = DeclaredBus(RuntimeConfig.model_validate(sections), "orders", text="hunter2")
+    found = NATS.resources(declared, target)
+    objects = renderer(target).manifests(resolve(declared.config, "orders", target, text="hunter2", where=""))
+    assert [(one.kind, one.name) for one in found] == [(one.kind, one.name) for one in objects]
+    servers = by_kind(found)["infra.k8s.statefulset"].properties
+    assert (servers["replicas"], servers["storage_bytes"]) == ("3", str(10 << 30))
+    assert "hunter2" in repr(objects)
+    assert "hunter2" not in repr(found)
 
 
 def test_a_service_of_compose_is_read_likewise() -> None:
