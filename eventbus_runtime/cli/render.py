@@ -13,6 +13,7 @@ import typer
 from eventbus_runtime.cli.connect import choose_bus, told_in_one_line
 from eventbus_runtime.config.loader import Loaded, load
 from eventbus_runtime.config.sources import read_text
+from eventbus_runtime.config.targets import MATRIX, NATS, target_problem
 from eventbus_runtime.errors import ConfigError
 from eventbus_runtime.provisioning.inputs import given
 from eventbus_runtime.provisioning.render import render as rendered
@@ -37,6 +38,8 @@ def render(
         wanted = target or loaded.config.buses[name].deploy_target
         if not wanted:
             raise ConfigError(f"{file}: buses.{name}.deploy_target is missing; write it, or give --target")
+        if problem := target_problem(loaded.config.buses[name].provider, wanted, MATRIX[NATS]):
+            raise ConfigError(f"{file}: {problem}")
         _, text, _ = read_text(file, os.environ)
         found = rendered(loaded.config, name, wanted, text=text, where=str(file))
         for finding in found.findings:

@@ -45,8 +45,11 @@ def version_problem(version: str) -> str:
     Args:
         version: of the server; empty stands for the default.
     """
-    if version.strip().lower() != "latest":
-        return ""
+    return not_pinned(version) if version.strip().lower() == "latest" else ""
+
+
+def not_pinned(version: str) -> str:
+    """What is said of a version that names no single server (E1)."""
     return f'"{version}" is not pinned, so that no deployment can be repeated; give a full version such as "2.14.6"'
 
 

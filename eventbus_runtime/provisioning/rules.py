@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from eventbus_runtime.config.targets import not_pinned
 from eventbus_runtime.provisioning.findings import Finding, error, warning
 from eventbus_runtime.provisioning.inputs import Inputs
 
@@ -67,10 +68,7 @@ def version(inputs: Inputs) -> Iterator[Finding]:
     if _MINOR.fullmatch(text):
         yield warning(key, f'"{text}" is a tag that moves; give a full version such as "2.14.6"')
     elif not _FULL.fullmatch(text):
-        yield error(
-            key,
-            f'"{text}" is not pinned, so that no deployment can be repeated; give a full version such as "2.14.6"',
-        )
+        yield error(key, not_pinned(text))
 
 
 def secrets(inputs: Inputs) -> Iterator[Finding]:

@@ -54,12 +54,12 @@ def nack_manifests(inputs: Inputs) -> list[Manifest]:
         return []
     return [
         *(
-            Manifest("nats.stream_create", _name(inputs, name), _stream(inputs, name, stream))
+            Manifest("infra.k8s.nack_stream", _name(inputs, name), _stream(inputs, name, stream))
             for name, stream in inputs.streams.items()
             if stream.declare
         ),
         *(
-            Manifest("nats.consumer_create", _name(inputs, name), _consumer(inputs, name, consumer))
+            Manifest("infra.k8s.nack_consumer", _name(inputs, name), _consumer(inputs, name, consumer))
             for name, consumer in inputs.consumers.items()
             if consumer.declare
         ),
