@@ -101,13 +101,14 @@ class Server:
 
     def write(self, deployed: Deployed, peers: Mapping[str, Server], auth: str) -> None:
         """Its nats.conf, and the auth block that this includes."""
-        text = self._moved(deployed.conf)
+        text = self.moved(deployed.conf)
         for name, host in deployed.hosts.items() if len(peers) > 1 else ():
             text = replaced(text, f'"nats://{host}:6222"', f'"nats://{_LOOPBACK}:{peers[name].routes}"')
         (self.folder / "auth.conf").write_text(auth)
         (self.folder / "nats.conf").write_text(text)
 
-    def _moved(self, text: str) -> str:
+    def moved(self, text: str) -> str:
+        """A nats.conf with this server's own ports and folders; the auth block is expected beside it."""
         host = f'host: "{_LOOPBACK}"'
         text = replaced(text, r"^port: 4222$", f"{host}\nport: {self.clients}", pattern=True)
         text = replaced(text, r"^http_port: 8222$", f'http: "{_LOOPBACK}:{self.monitor}"', pattern=True)

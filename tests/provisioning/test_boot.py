@@ -78,11 +78,11 @@ def worker(deployment: Deployment, folder: Path) -> Worker:
     return Worker(folder, deployment.boot.deployed.config, **variables)
 
 
-async def publish(bus: NatsBus, numbers: range) -> None:
+async def publish(bus: NatsBus, numbers: range, total: float = 10.0) -> None:
     """Publish orders, each until a stream has confirmed it."""
 
     async def one(number: int) -> None:
-        order = json.dumps({"number": number, "total": 10.0})
+        order = json.dumps({"number": number, "total": total})
         while True:
             try:
                 await bus.publish("orders.created", order, id=f"order-{number}", timeout=2.0)
@@ -118,6 +118,7 @@ async def test_a_rendered_cluster_loses_a_server_and_no_order(target: str, tmp_p
         assert {len(info["cluster"]["replicas"]) for info in streams.values()} == {2}
         with worker(deployment, tmp_path / "worker") as running:
             await publish(bus, range(200))
+            await publish(bus, range(1000, 1001), total=-1.0)
             await until(lambda: is_drained(bus), within=20)
             leader = await consumer_leader(bus, "ORDERS", "billing")
             publishing = asyncio.create_task(publish(bus, range(200, 1000)))
@@ -126,7 +127,7 @@ async def test_a_rendered_cluster_loses_a_server_and_no_order(target: str, tmp_p
             await until(lambda: is_drained(bus), within=40)
             assert boot.servers[leader].health() == 0
             assert sorted(await billed(bus)) == list(range(1000))
-            assert (await bus.api("STREAM.INFO.DEAD"))["state"]["messages"] == 0
+            assert (await bus.api("STREAM.INFO.DEAD"))["state"]["messages"] == 1
             boot.servers[leader].start()
             await boot.until_healthy()
             running.signal()

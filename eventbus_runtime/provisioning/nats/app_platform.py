@@ -52,7 +52,8 @@ class _AppPlatform:
         yield from worker_findings(inputs, authenticates=_has_bus(inputs) and bool(inputs.auth))
         if inputs.worker:
             yield from _worker_findings(inputs, inputs.worker)
-        if not _is_name(_app_name(inputs)):
+        is_named = inputs.deploy.app_platform.name is not None
+        if (is_named or not _has_bus(inputs)) and not _is_name(_app_name(inputs)):
             yield _bad_name("deploy.app_platform.name", _app_name(inputs))
 
     def manifests(self, inputs: Inputs) -> Sequence[Manifest]:
@@ -74,7 +75,7 @@ def _has_bus(inputs: Inputs) -> bool:
 
 def _bus_findings(inputs: Inputs) -> Iterator[Finding]:
     at, wanted = f"buses.{inputs.bus}", inputs.deploy.app_platform
-    if not _is_name(inputs.bus):
+    if len(inputs.bus) == 1:  # the rest of the rule is that of all targets
         yield _bad_name(at, inputs.bus)
     if inputs.jetstream and not wanted.allow_ephemeral:
         yield error(
@@ -163,7 +164,7 @@ def _spec(inputs: Inputs) -> dict[str, Any]:
 def _bus(inputs: Inputs) -> dict[str, Any]:
     auth = _secret_variable(inputs.auth)
     variables = [
-        _plain("SERVER_NAME", inputs.bus),
+        _plain("SERVER_NAME", f"{inputs.bus}-0"),
         _plain("GOMEMLIMIT", conf.go_memory_limit(inputs)),
         _plain(_CONF, _conf(inputs)),
     ]

@@ -67,8 +67,8 @@ def server_names(inputs: Inputs) -> list[str]:
 
 
 def _names(inputs: Inputs) -> Iterator[Finding]:
-    project = _project(inputs)
-    if not _PROJECT.fullmatch(project):
+    project = inputs.deploy.compose.project
+    if project is not None and not _PROJECT.fullmatch(project):
         allowed = "lower case, digits, '-' and '_', the first a letter or digit"
         yield error("deploy.compose.project", f'"{project}" is no name of a Compose project ({allowed})')
     if inputs.worker and inputs.worker.name in server_names(inputs):

@@ -13,7 +13,7 @@ from eventbus_runtime.provisioning.nats.conf import MONITOR
 _DURATION = re.compile(r"(\d+(\.\d+)?(us|ms|s|m|h))+")
 _BYTES = re.compile(r"\d+(\.\d+)?([bkmg]|[kmg]b)?", re.IGNORECASE)
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(:\d+)?")
-_PORT = re.compile(r"(?:(?:[\d.]+|\[[^]]+\]):)?(?:(?P<host>\d+):)?(?P<container>\d+)(?:/(?:tcp|udp))?")
+_PORT = re.compile(r"(?:(?:\d+\.\d+\.\d+\.\d+|\[[^]]+\]):)?(?:(?P<host>\d+):)?(?P<container>\d+)(?:/(?:tcp|udp))?")
 _TIMES = ("interval", "timeout", "start_period", "start_interval")
 _SIGNALS = {name for number in signal.Signals for name in (number.name, number.name.removeprefix("SIG"))}
 
