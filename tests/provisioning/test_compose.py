@@ -189,4 +189,4 @@ def test_what_will_hurt_is_said(toml: str, warning: str) -> None:
 
 
 def test_that_no_worker_is_rendered_is_said() -> None:
-    assert "deploy.worker.image: is not set" in said("[buses.main]", Level.NOTE)[0]
+    assert "deploy.worker.image: missing, so that the bus alone is rendered" in said("[buses.main]", Level.NOTE)[0]

@@ -20,7 +20,7 @@ from eventbus_runtime.provisioning.nats.app_images import Image, parse_image
 from eventbus_runtime.provisioning.nats.app_sizes import SIZES, fitting, smallest
 from eventbus_runtime.provisioning.nats.worker_rules import worker_findings
 from eventbus_runtime.provisioning.renderer import Manifest, Renderer
-from eventbus_runtime.provisioning.rules import common, in_units, secrets, worker_file
+from eventbus_runtime.provisioning.rules import DNS_LABEL, common, in_units, secrets, worker_file
 from eventbus_runtime.provisioning.worker import variables
 
 SPEC: Final = "app.yaml"
@@ -130,7 +130,7 @@ def _elsewhere(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _worker_findings(inputs: Inputs, found: Worker) -> Iterator[Finding]:
-    if not _is_name(found.name):
+    if DNS_LABEL.fullmatch(found.name) and not _is_name(found.name):  # what is no label is refused already
         yield _bad_name("deploy.worker.name", found.name)
     if found.name == inputs.bus and _has_bus(inputs):
         yield error("deploy.worker.name", f'"{found.name}" is the name of the bus; choose another')

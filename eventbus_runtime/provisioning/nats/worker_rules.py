@@ -1,4 +1,4 @@
-"""What speaks against a worker on targets that run images, but are not Kubernetes."""
+"""What speaks against a worker, wherever an image of it is run."""
 
 from __future__ import annotations
 
@@ -6,36 +6,40 @@ import re
 from collections.abc import Iterator
 
 from eventbus_runtime.provisioning.findings import Finding, error, note, warning
-from eventbus_runtime.provisioning.inputs import Inputs
+from eventbus_runtime.provisioning.inputs import Inputs, Worker
 from eventbus_runtime.provisioning.rules import DNS_LABEL
 
 
 def worker_findings(inputs: Inputs, *, authenticates: bool) -> Iterator[Finding]:
-    """What can't work, and what to know.
+    """What can't work on a target that is not Kubernetes, and what to know.
 
     Args:
         inputs: the bus and its worker.
         authenticates: whether the servers that are rendered want credentials.
     """
-    worker = inputs.worker
+    worker, named = inputs.worker, inputs.deploy.worker.name
     if worker is None:
-        yield note("deploy.worker.image", "is not set, so that the bus alone is rendered; name the image of the worker")
+        yield note("deploy.worker.image", "missing, so that the bus alone is rendered, and no worker")
         return
-    if not DNS_LABEL.fullmatch(worker.name):
-        yield error("deploy.worker.name", f"\"{worker.name}\" is not a DNS label (lower case, digits, '-')")
+    if named and not DNS_LABEL.fullmatch(named):
+        yield error("deploy.worker.name", f"\"{named}\" is not a DNS label (lower case, digits, '-')")
+    yield from image_findings(worker)
+    if authenticates and not worker.creds:
+        text = "empty, though the bus asks for credentials; name a secret, or give others by variables"
+        yield warning("deploy.worker.creds_secret", text)
+
+
+def image_findings(worker: Worker) -> Iterator[Finding]:
+    """What can't be pulled, or be found in what was pulled."""
+    image = worker.image
+    if re.search(r"\s", image):
+        yield error("deploy.worker.image", f'"{image}" has white space in it; give it as "shop:1.4.2"')
+    elif "@sha256:" not in image:
+        _, _, tag = image.rpartition("/")[2].partition(":")
+        if tag.lower() in ("", "latest"):
+            text = f'"{image}" is not pinned, so that no rollout can be repeated; give a tag, as "shop:1.4.2"'
+            yield error("deploy.worker.image", text)
     if not worker.folder.startswith("/") and worker.folder:
         yield error("deploy.worker.folder", f'"{worker.folder}" is not absolute; give it as "/app"')
-    if re.search(r"\s", worker.image):
-        yield error("deploy.worker.image", f'"{worker.image}" has white space in it; give it as "shop:1.4.2"')
-    elif not _is_pinned(worker.image):
-        yield error(
-            "deploy.worker.image",
-            f'"{worker.image}" is not pinned, so that no deployment can be repeated; give a tag, as "shop:1.4.2"',
-        )
-    if authenticates and not worker.creds:
-        yield warning("deploy.worker.creds_secret", "empty, though the bus asks for credentials; name one")
-
-
-def _is_pinned(image: str) -> bool:
-    name = image.rpartition("/")[2]
-    return "@" in name or name.partition(":")[2].lower() not in ("", "latest")
+    if ":" in worker.folder:
+        yield error("deploy.worker.folder", f'"{worker.folder}" has a colon, which no path of a mount may have')
