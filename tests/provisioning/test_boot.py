@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -102,10 +102,15 @@ async def is_drained(bus: NatsBus) -> bool:
     return bool(info["num_pending"] + info["num_ack_pending"] == 0)
 
 
+async def ask(bus: NatsBus, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Ask the JetStream API until it answers, which nobody does while a leader is elected."""
+    return await once_complete(partial(bus.api, subject, body, timeout=1.0))
+
+
 async def billed(bus: NatsBus) -> list[int]:
     """The orders that there are invoices of."""
-    last = (await bus.api("STREAM.INFO.INVOICES"))["state"]["last_seq"]
-    read = [bus.api("STREAM.MSG.GET.INVOICES", {"seq": sequence}) for sequence in range(1, last + 1)]
+    last = (await ask(bus, "STREAM.INFO.INVOICES"))["state"]["last_seq"]
+    read = [ask(bus, "STREAM.MSG.GET.INVOICES", {"seq": sequence}) for sequence in range(1, last + 1)]
     messages = [answer["message"] for answer in await asyncio.gather(*read)]
     return [json.loads(base64.b64decode(message["data"]))["order"] for message in messages]
 
@@ -114,7 +119,7 @@ async def billed(bus: NatsBus) -> list[int]:
 async def test_a_rendered_cluster_loses_a_server_and_no_order(target: str, tmp_path: Path) -> None:
     async with deployed(target, tmp_path) as deployment:
         boot, bus, _ = deployment
-        streams = {name: await bus.api(f"STREAM.INFO.{name}") for name in ("ORDERS", "INVOICES", "DEAD")}
+        streams = {name: await ask(bus, f"STREAM.INFO.{name}") for name in ("ORDERS", "INVOICES", "DEAD")}
         assert {len(info["cluster"]["replicas"]) for info in streams.values()} == {2}
         with worker(deployment, tmp_path / "worker") as running:
             await publish(bus, range(200))
@@ -127,7 +132,7 @@ async def test_a_rendered_cluster_loses_a_server_and_no_order(target: str, tmp_p
             await until(lambda: is_drained(bus), within=40)
             assert boot.servers[leader].health() == 0
             assert sorted(await billed(bus)) == list(range(1000))
-            assert (await bus.api("STREAM.INFO.DEAD"))["state"]["messages"] == 1
+            assert (await ask(bus, "STREAM.INFO.DEAD"))["state"]["messages"] == 1
             boot.servers[leader].start()
             await boot.until_healthy()
             running.signal()
