@@ -44,6 +44,7 @@ class Worker:
         creds: secret, or file, with nats.creds; empty: none is needed.
         http: port of /livez, /readyz and /metrics.
         drain: seconds that running handlers get at a stop; the target gives ten more.
+        scraped: whether the file asks for that port, so that other machines are to reach it.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Worker:
     creds: str
     http: int
     drain: int
+    scraped: bool = False
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,7 @@ def _worker(config: RuntimeConfig, bus: str, quantity: Callable[..., int], *, ha
         creds=creds if wanted.creds_secret is None else wanted.creds_secret,
         http=port or _HTTP,
         drain=ceil(config.runtime.shutdown_timeout),
+        scraped=config.runtime.http is not None,
     )
     return found if found.image else None
 

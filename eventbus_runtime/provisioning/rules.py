@@ -50,7 +50,7 @@ def common(inputs: Inputs, longest_name: int = 52) -> Iterator[Finding]:
     yield from _limits(inputs)
     yield from secrets(inputs)
     if inputs.worker:
-        yield from _worker_file(inputs)
+        yield from worker_file(inputs)
     if inputs.replicas >= 3 and (inputs.cpu < 2000 or inputs.memory < 8 * GiB):
         yield warning(f"{at}.limits", "a cluster in production wants 2 processors and 8 GiB for each server")
 
@@ -102,7 +102,7 @@ def _texts(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
             yield from _texts(one, (*keys, key))
 
 
-def _worker_file(inputs: Inputs) -> Iterator[Finding]:
+def worker_file(inputs: Inputs) -> Iterator[Finding]:
     """What the file says that the worker, who gets address and credentials by variables, would not start with."""
     buses = _tables(inputs).get("buses")
     bus = buses.get(inputs.bus) if isinstance(buses, dict) else None

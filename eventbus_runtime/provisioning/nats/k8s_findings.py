@@ -10,6 +10,7 @@ from eventbus_runtime.provisioning.findings import Finding, error, note, warning
 from eventbus_runtime.provisioning.inputs import Inputs, Worker
 from eventbus_runtime.provisioning.nats.k8s_objects import OWN_LABELS, client_label, headless
 from eventbus_runtime.provisioning.nats.nack import nack_findings
+from eventbus_runtime.provisioning.nats.worker_rules import image_findings
 
 LONGEST = 52
 """Characters of a bus's name: a StatefulSet labels its pods with eleven more, and a label may have 63."""
@@ -121,24 +122,10 @@ def _worker(inputs: Inputs, worker: Worker) -> Iterator[Finding]:
         yield error("deploy.worker.name", text)
     elif worker.name in (inputs.bus, headless(inputs)):
         yield error("deploy.worker.name", f'"{worker.name}" is the name of a Service of the bus; use another')
-    yield from _image(worker.image)
-    if not worker.folder.startswith("/") and worker.folder:
-        yield error("deploy.worker.folder", f'"{worker.folder}" is not absolute; give it as "/app"')
-    if ":" in worker.folder:
-        yield error("deploy.worker.folder", f'"{worker.folder}" has a colon, which no path of a mount may have')
+    yield from image_findings(worker)
     if len(inputs.text.encode("utf-8", "surrogatepass")) > _MOST_TEXT * 0.9:
         yield error("", "the file is larger than a ConfigMap may be (1 MiB)")
     yield from _tiny("deploy.worker", worker.cpu, worker.memory)
-
-
-def _image(image: str) -> Iterator[Finding]:
-    if re.search(r"\s", image):
-        yield error("deploy.worker.image", f'"{image}" has white space in it; give it as "shop:1.4.2"')
-    elif "@sha256:" not in image:
-        _, _, tag = image.rpartition("/")[2].partition(":")
-        if tag.lower() in ("", "latest"):
-            text = f'"{image}" is not pinned, so that no rollout can be repeated; give a tag, as "shop:1.4.2"'
-            yield error("deploy.worker.image", text)
 
 
 def _nack(inputs: Inputs) -> Iterator[Finding]:
