@@ -18,7 +18,7 @@ CONSUMER = '[consumers.billing]\nstream = "ORDERS"\n'
 
 def objects(toml: str) -> list[dict[str, Any]]:
     found = kubernetes.RENDERER.manifests(inputs_of(toml))
-    return [one.body for one in found if one.kind.startswith("nats.")]
+    return [one.body for one in found if one.kind.startswith("infra.k8s.nack_")]
 
 
 def said(toml: str, level: str) -> list[str]:
