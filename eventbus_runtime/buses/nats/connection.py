@@ -160,6 +160,17 @@ class NatsBus:
         """Version of the connected server; empty when there is none."""
         return str(self._server_info().get("version", ""))
 
+    @property
+    def serves_jetstream(self) -> bool:
+        """Whether the connected server's own JetStream answers, and no other's behind a domain or a prefix."""
+        own = not (self._config.domain or self._config.api_prefix)
+        return own and bool(self._server_info().get("jetstream"))
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether what serves our JetStream is known to be a single server, so that nothing can be replicated."""
+        return self.serves_jetstream and not self._server_info().get("cluster")
+
     async def wait_connected(self) -> None:
         """Return once there is a connection.
 
