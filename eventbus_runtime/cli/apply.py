@@ -27,7 +27,8 @@ def apply(
     prune: Annotated[
         bool,
         typer.Option(
-            "--prune", help="Delete what is not in FILE, too: it is listed and asked about by itself (not with --yes)."
+            "--prune",
+            help="Delete what is not in FILE, too: listed first, and asked about by itself without --yes.",
         ),
     ] = False,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="Most that connecting takes.")] = "5s",

@@ -9,6 +9,7 @@ import typer
 
 from eventbus_runtime.cli.apply import apply
 from eventbus_runtime.cli.dead_letters import dead_letters
+from eventbus_runtime.cli.import_ import import_
 from eventbus_runtime.cli.plan import PlanCommand, plan
 from eventbus_runtime.cli.publish import publish
 from eventbus_runtime.cli.render import render
@@ -18,6 +19,7 @@ app.command()(publish)
 app.command()(render)
 app.command(cls=PlanCommand)(plan)
 app.command()(apply)
+app.command("import")(import_)
 app.add_typer(dead_letters, name="dead-letters")
 
 

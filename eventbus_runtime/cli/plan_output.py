@@ -91,13 +91,9 @@ def _item(item: Item) -> Iterator[str]:
     yield f"  {_sign(_SIGNS[item.action])} {item.label}"
     is_there = item.action is Action.UPDATE or any(one.old is not None for one in item.differences)
     for one in item.differences:
-        new = said(one.field, one.new)
+        old, new = said(one.field, one.old), said(one.field, one.new)
         sign = "" if one.editable else f"{_sign('!')} "
-        yield (
-            f"      {sign}{one.field}: {said(one.field, one.old)} -> {new}"
-            if is_there
-            else f"      {one.field} = {new}"
-        )
+        yield f"      {sign}{one.field}" + (f": {old} -> {new}" if is_there else f" = {new}")
     for text in item.refusals:
         yield f"      {typer.style('error', fg='red')}: {text}"
 
