@@ -27,7 +27,8 @@ class Site:
 
     async def plan(self, toml: str) -> Shown:
         """What is said of a file with these tables beside its bus `main`."""
-        return await look_at(self._project.load(f'[buses.main]\nurl = "{self._url}"\n{toml}'), self.bus)
+        self.loaded = self._project.load(f'[buses.main]\nurl = "{self._url}"\n{toml}')
+        return await look_at(self.loaded, self.bus)
 
     async def apply(self, toml: str) -> list[str]:
         """Have it be so; returns what was done, as "created stream ORDERS", and what was refused."""
