@@ -40,9 +40,7 @@ def import_(
             raise ConfigError(f"--out {out}: is there already; add --force to write over it")
         config = BusConfig.model_validate({"domain": domain, "auth": {"creds": creds} if creds else {}})
         server = asyncio.run(_read(NatsBus(bus, config, urls=[url]), duration(timeout, "--timeout")))
-        found = import_server(server)
-        head = _head(url, bus, config, server)
-        text = _checked(found, head)
+        text = file_of(server, _head(url, bus, config, server))
         if out is None:
             typer.echo(text, nl=False)
         else:
@@ -68,8 +66,14 @@ def _head(url: str, bus: str, config: BusConfig, server: Server) -> str:
     return "\n".join(lines)
 
 
-def _checked(found: Imported, head: str) -> str:
-    """The text, without what the loader refuses beside the rest."""
+def file_of(server: Server, head: str) -> str:
+    """The file that declares what a server has, without what the loader refuses.
+
+    Args:
+        server: all of it.
+        head: the tables of the buses.
+    """
+    found = import_server(server)
     while True:
         text = found.text(head)
         try:

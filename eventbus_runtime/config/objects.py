@@ -128,7 +128,7 @@ class Placement(ServerTable):
 class SubjectTransform(ServerTable):
     """`subject_transform`: how subjects are rewritten before they are stored."""
 
-    src: str = Field(description="Subjects that are rewritten; empty: all.")
+    src: str = Field("", description="Subjects that are rewritten; empty: all.")
     dest: str = Field(description='What they become, as "orders.{{wildcard(1)}}".')
 
 

@@ -27,7 +27,11 @@ class Site:
 
     async def plan(self, toml: str) -> Shown:
         """What is said of a file with these tables beside its bus `main`."""
-        self.loaded = self._project.load(f'[buses.main]\nurl = "{self._url}"\n{toml}')
+        return await self.plan_of(f'[buses.main]\nurl = "{self._url}"\n{toml}')
+
+    async def plan_of(self, text: str) -> Shown:
+        """What is said of a whole file."""
+        self.loaded = self._project.load(text)
         return await look_at(self.loaded, self.bus)
 
     async def apply(self, toml: str) -> list[str]:
