@@ -62,7 +62,7 @@ def summary(shown: Sequence[Shown]) -> str:
         f"{counts[Action.REFUSE]} that can't be done",
         f"{counts[Action.NOTHING]} as declared",
         f"{sum(len(one.unmanaged) for one in shown)} not in the file",
-        f"{risky} warnings",
+        f"{risky} warning{'' if risky == 1 else 's'}",
     ]
     return f"Plan: {', '.join(parts)}."
 

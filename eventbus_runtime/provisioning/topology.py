@@ -106,33 +106,34 @@ async def ensure_consumer(bus: Bus, name: str, config: ConsumerConfig, *, opt_st
         at_creation = {key: value for key, value in fields.items() if key != "opt_start_time"}
         at_creation |= {"deliver_policy": "by_start_sequence", "opt_start_seq": opt_start_seq}
 
+    return await _ensure(bus, _declared_consumer(name, config.stream, fields, at_creation))
+
+
+def _declared_consumer(name: str, stream: str, fields: Config, at_creation: Config) -> _Declared:
     def request(action: str, body: Config) -> _Request:
-        body, subject = _least_filter(body), f"CONSUMER.CREATE.{config.stream}.{name}"
+        body, subject = _least_filter(body), f"CONSUMER.CREATE.{stream}.{name}"
         if "filter_subject" in body:
             subject += f".{body['filter_subject']}"
-        return subject, {"stream_name": config.stream, "action": action, "config": body}
+        return subject, {"stream_name": stream, "action": action, "config": body}
 
     def update(server: Config, found: Sequence[Difference]) -> list[_Request]:
         # An update leaves pause_until as it is, without a word: there is a request of its own for that.
-        pause = [(f"CONSUMER.PAUSE.{config.stream}.{name}", {"pause_until": fields.get("pause_until")})]
+        pause = [(f"CONSUMER.PAUSE.{stream}.{name}", {"pause_until": fields.get("pause_until")})]
         others = [one for one in found if one.field != "pause_until"]
         return [
             *([request("update", changed_consumer(fields, server, others))] if others else []),
             *(pause if len(others) < len(found) else []),
         ]
 
-    return await _ensure(
-        bus,
-        _Declared(
-            label=f"consumer {name} of stream {config.stream}",
-            table=f"[consumers.{name}]",
-            config=fields,
-            at_creation=at_creation,
-            info=f"CONSUMER.INFO.{config.stream}.{name}",
-            diff=diff_consumer,
-            create=lambda body: request("create", body),
-            update=update,
-        ),
+    return _Declared(
+        label=f"consumer {name} of stream {stream}",
+        table=f"[consumers.{name}]",
+        config=fields,
+        at_creation=at_creation,
+        info=f"CONSUMER.INFO.{stream}.{name}",
+        diff=diff_consumer,
+        create=lambda body: request("create", body),
+        update=update,
     )
 
 
