@@ -10,9 +10,9 @@ import typer
 
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.cli.connect import connected, duration, told_in_one_line
-from eventbus_runtime.config.connections import has_credentials, is_address, uri_variable
+from eventbus_runtime.config.connections import has_credentials, is_address
 from eventbus_runtime.config.loader import load
-from eventbus_runtime.config.model import BusConfig
+from eventbus_runtime.config.model import BusConfig, uri_variable
 from eventbus_runtime.config.toml import toml_key, toml_value
 from eventbus_runtime.errors import ConfigError
 from eventbus_runtime.provisioning.imported import Imported, comment, import_server
