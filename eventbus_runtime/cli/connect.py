@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -19,13 +20,24 @@ from eventbus_runtime.errors import BusUnavailableError, ConfigError, EventbusEr
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
-    """End the command with the text and the exit code of an error of ours."""
+def told_in_one_line(code: int | None = None) -> Iterator[None]:
+    """End the command with the text of an error of ours, and with its exit code, or `code`."""
     try:
         yield
     except EventbusError as error:
         typer.echo(str(error), err=True)
-        raise typer.Exit(error.exit_code) from None
+        raise typer.Exit(error.exit_code if code is None else code) from None
+
+
+def ask(question: str) -> None:
+    """Go on only if somebody says so.
+
+    Raises:
+        ConfigError: there is nobody to ask.
+    """
+    if not sys.stdin.isatty():
+        raise ConfigError(f"{question} Nobody is here to answer: add --yes")
+    typer.confirm(question, abort=True, err=True)
 
 
 def choose_bus(buses: Mapping[str, BusConfig], named: str | None, file: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack, aclosing
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eventbus_runtime.cli.connect import told_in_one_line
+from eventbus_runtime.cli.connect import ask, told_in_one_line
 from eventbus_runtime.cli.dead_letters_options import (
     AsJson,
     Imports,
@@ -38,7 +37,6 @@ from eventbus_runtime.dead_letters.replay import Replay
 from eventbus_runtime.dead_letters.results import Done
 from eventbus_runtime.dead_letters.selection import Picked
 from eventbus_runtime.dead_letters.unfinished import Unfinished
-from eventbus_runtime.errors import ConfigError
 
 dead_letters = typer.Typer(no_args_is_help=True)
 
@@ -164,7 +162,7 @@ def replay_command(
         at_most = rate(rate_text)
         found = _pick(scope)
         if not (yes or dry_run or scope.wanted or limit):
-            _ask(f"Replay {_named(found)}? Every consumer of their subjects gets them.")
+            ask(f"Replay {_named(found)}? Every consumer of their subjects gets them.")
         tally = Tally(sum(map(len, found)), "replaying", as_json=as_json)
         _carry_out(tally, lambda: _replay(scope, found, tally, at_most, dry_run))
         _end(tally, _replayed(tally, dry_run))
@@ -201,7 +199,7 @@ def drop_command(
         )
         found = _pick(scope)
         if not yes:
-            _ask(f"Delete {_named(found)} for good?")
+            ask(f"Delete {_named(found)} for good?")
         tally = Tally(sum(map(len, found)), "dropping", as_json=as_json)
         _carry_out(tally, lambda: _drop(scope, found, tally))
         _end(tally, f"dropped {tally.counts[Done.DROPPED]:,} of {counted(tally.total)}")
@@ -285,17 +283,6 @@ def _replayed(tally: Tally, dry_run: bool) -> str:
     if counts[Done.GONE]:
         text += f"; {counts[Done.GONE]:,} were gone"
     return text
-
-
-def _ask(question: str) -> None:
-    """Go on only if somebody says so.
-
-    Raises:
-        ConfigError: there is nobody to ask.
-    """
-    if not sys.stdin.isatty():
-        raise ConfigError(f"{question} Nobody is here to answer: add --yes")
-    typer.confirm(question, abort=True, err=True)
 
 
 def _named(found: Sequence[Picked]) -> str:

@@ -7,15 +7,21 @@ from typing import Annotated
 
 import typer
 
+from eventbus_runtime.cli.apply import apply
 from eventbus_runtime.cli.dead_letters import dead_letters
+from eventbus_runtime.cli.import_ import import_
+from eventbus_runtime.cli.plan import PlanCommand, plan
 from eventbus_runtime.cli.probe import probe
 from eventbus_runtime.cli.publish import publish
 from eventbus_runtime.cli.render import render
 
 app = typer.Typer(name="eventbus", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command(cls=PlanCommand)(plan)
+app.command()(apply)
+app.command("import")(import_)
+app.command()(render)
 app.command()(probe)
 app.command()(publish)
-app.command()(render)
 app.add_typer(dead_letters, name="dead-letters")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from eventbus_runtime.config.objects import check_name
+from eventbus_runtime.config.objects import check_name, too_few_pending
 from eventbus_runtime.config.report import Report, did_you_mean, listed
 from eventbus_runtime.config.tables import Keys, Table, Tables, texts, whole
 from eventbus_runtime.pipelines.registry import Registry
@@ -131,8 +131,7 @@ def check_triggers(tables: Tables, report: Report) -> None:
         most = whole(consumers[name].get("max_ack_pending"), _DEFAULT_MAX_ACK_PENDING)
         wanted = workers * sum(whole(triggers[each].get("max_in_flight"), 256) for each in names)
         if 0 < most < wanted:
-            text = f"{most} is less than the {wanted} deliveries that may be in flight (workers x max_in_flight)"
-            report.warning(("consumers", name, "max_ack_pending"), f"{text}; the rest of the slots stays empty")
+            report.warning(("consumers", name, "max_ack_pending"), too_few_pending(most, wanted))
 
 
 def _check_consumer(name: str, trigger: Table, consumer: Table, report: Report) -> None:

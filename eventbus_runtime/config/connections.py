@@ -124,16 +124,25 @@ def _plugged_in(provider: str) -> tuple[str, ...]:
     return tuple(providers.get(provider).targets)
 
 
+def is_address(url: str) -> bool:
+    """Whether a text can be the address of a server: a host, with or without scheme, credentials and port."""
+    try:
+        parts = urlsplit(url if "//" in url else f"nats://{url}")
+        return parts.scheme in _SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
+
+
+def has_credentials(url: str) -> bool:
+    """Whether a user, password or token stands in an address."""
+    return "@" in urlsplit(url if "//" in url else f"nats://{url}").netloc
+
+
 def _check_url(keys: Keys, urls: tuple[str, ...], report: Report) -> None:
     if EMBEDDED in urls and len(urls) > 1:
         report.error(keys, f'"{EMBEDDED}" stands alone: a private server has one address')
     for url in urls:
-        try:
-            parts = urlsplit(url if "//" in url else f"nats://{url}")
-            is_good = parts.scheme in _SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
-            is_good = False
-        if not is_good:  # the url itself is not shown: it may hold a password
+        if not is_address(url):  # the url itself is not shown: it may hold a password
             report.error(keys, f'is not an address; expected "nats://host:4222" ({listed(_SCHEMES)}) or "{EMBEDDED}"')
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
 from eventbus_runtime.config.model import RuntimeConfig
 from eventbus_runtime.config.report import dotted
+from eventbus_runtime.config.toml import toml_key, toml_value
 
 _MARK = "  # filled in"
 
@@ -34,9 +33,9 @@ def _lines(table: dict[str, Any], keys: tuple[str, ...], filled: Collection[str]
     # A table of tables needs no header of its own, unless it is one that a name declares.
     if plain or len(keys) == 2:
         yield ""
-        yield f"[{'.'.join(map(_key, keys))}]" + _mark(keys, filled)
+        yield f"[{'.'.join(map(toml_key, keys))}]" + _mark(keys, filled)
     for key, value in plain.items():
-        yield f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}" + _mark((*keys, key), filled)
+        yield f"{toml_key(key)} = {toml_value(value)}" + _mark((*keys, key), filled)
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _lines(value, (*keys, key), filled)
@@ -44,7 +43,3 @@ def _lines(table: dict[str, Any], keys: tuple[str, ...], filled: Collection[str]
 
 def _mark(keys: tuple[str, ...], filled: Collection[str]) -> str:
     return _MARK if dotted(keys) in filled else ""
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

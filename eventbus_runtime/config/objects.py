@@ -50,6 +50,12 @@ def safe_name(text: str) -> str:
     return _NOT_IN_NAMES.sub("_", text)
 
 
+def too_few_pending(most: int, wanted: int) -> str:
+    """What to say of a `max_ack_pending` below what the triggers of its consumer can have in flight."""
+    text = f"{most} is less than the {wanted} deliveries that may be in flight (workers x max_in_flight)"
+    return f"{text}; the rest of the slots stays empty"
+
+
 def check_subject(subject: str) -> str:
     """Return `subject` if it can be stored or filtered by; wildcards may be in it.
 
@@ -122,7 +128,7 @@ class Placement(ServerTable):
 class SubjectTransform(ServerTable):
     """`subject_transform`: how subjects are rewritten before they are stored."""
 
-    src: str = Field(description="Subjects that are rewritten; empty: all.")
+    src: str = Field("", description="Subjects that are rewritten; empty: all.")
     dest: str = Field(description='What they become, as "orders.{{wildcard(1)}}".')
 
 
@@ -310,6 +316,8 @@ class ConsumerConfig(ServerObject):
     flow_control: _PushOnly = None
     idle_heartbeat: _PushOnly = None
     rate_limit_bps: _PushOnly = None
+    direct: _PushOnly = None
+    sourcing: _PushOnly = None
 
     def to_server(self, name: str) -> dict[str, Any]:
         """What was declared, in the server's JSON: what the file sets, and name, `ack_policy` and `max_deliver` always.

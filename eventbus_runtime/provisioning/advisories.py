@@ -16,6 +16,8 @@ from eventbus_runtime.errors import TopologyError
 
 _ADVISORIES: Final = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"
 
+_READER: Final = "exhausted--"
+
 _STREAM: Final = f"""
 [streams.ADVISORIES]
 subjects = ["{_ADVISORIES}.>"]
@@ -24,7 +26,17 @@ max_age = "30d\""""
 
 def advisory_subject(consumer: ConsumerInfo) -> str:
     """Where the server tells that it gave up a message of a consumer. No API prefix or domain changes it."""
-    return f"{_ADVISORIES}.{consumer.stream}.{consumer.name}"
+    return advisory_subject_of(consumer.stream, consumer.name)
+
+
+def advisory_subject_of(stream: str, consumer: str) -> str:
+    """The same, by names."""
+    return f"{_ADVISORIES}.{stream}.{consumer}"
+
+
+def is_advisory_consumer(name: str) -> bool:
+    """Whether a consumer of this name is one that the runtime has made to read advisories."""
+    return name.startswith(_READER)
 
 
 def advisory_consumer(stream: str, consumer: ConsumerInfo) -> tuple[str, ConsumerConfig]:
@@ -36,7 +48,7 @@ def advisory_consumer(stream: str, consumer: ConsumerInfo) -> tuple[str, Consume
         description=f"What used up max_deliver of the {what}",
         filter_subjects=(advisory_subject(consumer),),
     )
-    return f"exhausted--{consumer.stream}--{consumer.name}", config
+    return f"{_READER}{consumer.stream}--{consumer.name}", config
 
 
 async def advisory_stream(bus: Bus, trigger: str, config: TriggerConfig, consumer: ConsumerInfo) -> str:

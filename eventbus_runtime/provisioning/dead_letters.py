@@ -66,34 +66,46 @@ async def check_dead_letter(
         NotFoundError: that stream was deleted at this very moment.
         BusUnavailableError: no answer.
     """
-    where = f'the dead_letter "{subject}" of the trigger {trigger}'
+    where = place(trigger, subject)
     names = (await bus.api("STREAM.NAMES", {"subject": subject})).get("streams") or []
     if not names:
         if declared is None:
-            raise TopologyError(
-                f"no stream stores {where}: declare one with this subject, or leave out declare_dead_letter = false"
-            )
+            raise TopologyError(unstored(where))
         names = [declared[0]]
-        changed = await ensure_stream(bus, declared[0], await _fitted(bus, *declared, origin=stream))
+        present, origin = await _config(bus, declared[0]), await _config(bus, stream)
+        changed = await ensure_stream(bus, declared[0], fitted(declared[1], present, origin))
         note(f"stream {declared[0]}", changed)
     name: str = names[0]
     config = (await bus.api(f"STREAM.INFO.{name}"))["config"]
-    if problem := _problem(config, looping=name == stream and any_covers(filter_subjects or (">",), subject)):
-        raise TopologyError(f"{where} goes to the stream {name}, {problem}")
-    return name, [
-        f"the stream {name}, {text}" for text in _doubts(config, where, _needed_window(ack_wait, longest_delay))
-    ]
+    looping = name == stream and any_covers(filter_subjects or (">",), subject)
+    if text := problem(config, where, name, looping=looping):
+        raise TopologyError(text)
+    return name, list(doubts(config, where, name, ack_wait, longest_delay))
 
 
-async def _fitted(bus: Bus, name: str, config: StreamConfig, origin: str) -> StreamConfig:
+def place(trigger: str, subject: str) -> str:
+    """How texts name a dead-letter subject."""
+    return f'the dead_letter "{subject}" of the trigger {trigger}'
+
+
+def unstored(where: str) -> str:
+    """What to say of a dead-letter subject, as `place` names it, that no stream stores and none is to be made for."""
+    return f"no stream stores {where}: declare one with this subject, or leave out declare_dead_letter = false"
+
+
+def fitted(config: StreamConfig, present: Mapping[str, Any] | None, origin: Mapping[str, Any] | None) -> StreamConfig:
     """The stream to make, with as many replicas as its origin; if it is there already, with its present subjects.
 
     One of this name may hold the dead letters of an earlier subject, or of a trigger with a like name.
+
+    Args:
+        config: as `dead_letter_stream` gives it.
+        present: what the server has of this name, in its JSON.
+        origin: likewise, of the stream that the trigger consumes.
     """
-    present = await _config(bus, name)
     if present is not None:
         return config.model_copy(update={"subjects": (*present.get("subjects", ()), *config.subjects)})
-    replicas = (await _config(bus, origin) or {}).get("num_replicas", 1)
+    replicas = (origin or {}).get("num_replicas", 1)
     return config.model_copy(update={"num_replicas": replicas}) if replicas > 1 else config
 
 
@@ -103,6 +115,12 @@ async def _config(bus: Bus, stream: str) -> dict[str, Any] | None:
     except NotFoundError:
         return None
     return config
+
+
+def problem(config: Mapping[str, Any], where: str, name: str, *, looping: bool) -> str:
+    """What makes stream `name` lose the dead letters of `where`, or loop them; empty if nothing does."""
+    text = _problem(config, looping=looping)
+    return text and f"{where} goes to the stream {name}, {text}"
 
 
 def _problem(config: Mapping[str, Any], *, looping: bool) -> str:
@@ -120,6 +138,12 @@ def _problem(config: Mapping[str, Any], *, looping: bool) -> str:
             "lift that limit, or use another stream"
         )
     return ""
+
+
+def doubts(config: Mapping[str, Any], where: str, name: str, ack_wait: float, longest_delay: float) -> Iterable[str]:
+    """What may make stream `name` lose or double the dead letters of `where` some day. Times in seconds."""
+    for text in _doubts(config, where, _needed_window(ack_wait, longest_delay)):
+        yield f"the stream {name}, {text}"
 
 
 def _doubts(config: Mapping[str, Any], where: str, needed_window: float) -> Iterable[str]:

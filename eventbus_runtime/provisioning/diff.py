@@ -33,7 +33,7 @@ _CONSUMER_DEFAULTS: Final[Mapping[str, Any]] = {
 }
 _STREAM_FIXED: Final = frozenset({"storage", "mirror", "persist_mode", "allow_msg_counter", "first_seq"})
 _ONE_WAY: Final = frozenset({"sealed", "deny_delete", "deny_purge", "allow_msg_ttl", "allow_msg_schedules"})
-_CONSUMER_FIXED: Final = frozenset({"ack_policy", "replay_policy", "max_waiting", "mem_storage", "priority_policy"})
+_CONSUMER_FIXED: Final = frozenset({"ack_policy", "replay_policy", "max_waiting", "mem_storage"})
 _CREATION_ONLY: Final = frozenset({"deliver_policy", "opt_start_seq", "opt_start_time"})
 _NAMES: Final = frozenset({"name", "durable_name"})
 _UNORDERED: Final = frozenset({"subjects", "filter_subjects", "sources"})
@@ -62,7 +62,12 @@ class Difference(NamedTuple):
 def diff_stream(declared: Mapping[str, Any], server: Mapping[str, Any]) -> list[Difference]:
     """What differs between a declared stream and the server's, in the order of the declaration."""
     found = _compare(declared, server, _STREAM_DEFAULTS)
-    return [Difference(field, old, new, _stream_may_change(field, old, new)) for field, old, new in found]
+    mirror = server.get("mirror")
+    return [
+        # What a mirror stores is what it copies: with subjects or sources it would be another stream.
+        *([Difference("mirror", mirror, None, False)] if mirror and _is_no_mirror(declared) else []),
+        *(Difference(field, old, new, _stream_may_change(field, old, new)) for field, old, new in found),
+    ]
 
 
 def diff_consumer(declared: Mapping[str, Any], server: Mapping[str, Any]) -> list[Difference]:
@@ -82,6 +87,13 @@ def diff_consumer(declared: Mapping[str, Any], server: Mapping[str, Any]) -> lis
     ]
 
 
+def diff_start(declared: Mapping[str, Any], server: Mapping[str, Any]) -> list[Difference]:
+    """Where a consumer was to start, and where it did: what counts at creation only, so that nothing changes it."""
+    wanted = {field: declared[field] for field in declared if field in _CREATION_ONLY}
+    found = _compare(wanted, server, {"deliver_policy": "all"})
+    return [Difference(field, old, new, False) for field, old, new in found]
+
+
 def one_filter_field(config: Mapping[str, Any]) -> dict[str, Any]:
     """`config` with `filter_subject`, where it is set, written as a `filter_subjects` of one."""
     merged = dict(config)
@@ -92,6 +104,11 @@ def one_filter_field(config: Mapping[str, Any]) -> dict[str, Any]:
 def own_metadata(config: Mapping[str, Any]) -> dict[str, str]:
     """The metadata of `config` without what the server itself writes there (`_nats.*`, from 2.11)."""
     return {key: value for key, value in (config.get("metadata") or {}).items() if not key.startswith("_nats.")}
+
+
+def is_one_way(field: str) -> bool:
+    """Whether a stream's field, once set, is set for good."""
+    return field in _ONE_WAY
 
 
 def _compare(
@@ -130,6 +147,10 @@ def _full(field: str, value: Any) -> Any:
     if isinstance(value, str) and field in ("opt_start_time", "pause_until"):
         return datetime.fromisoformat(value).astimezone(UTC).isoformat()
     return value or None
+
+
+def _is_no_mirror(declared: Mapping[str, Any]) -> bool:
+    return not declared.get("mirror") and bool(declared.get("subjects") or declared.get("sources"))
 
 
 def _stream_may_change(field: str, old: Any, new: Any) -> bool:

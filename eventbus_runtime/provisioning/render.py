@@ -41,7 +41,12 @@ def renderer(target: str) -> Renderer:
     if target not in _RENDERERS:
         known = ", ".join(_RENDERERS)
         raise ConfigError(f"rendering nats on {target} is not implemented; targets that are: {known}")
-    module = import_module(f"eventbus_runtime.provisioning.nats.{_RENDERERS[target]}")
+    try:
+        module = import_module(f"eventbus_runtime.provisioning.nats.{_RENDERERS[target]}")
+    except ModuleNotFoundError as error:
+        if error.name != "yaml":
+            raise
+        raise ConfigError("rendering needs PyYAML: pip install 'eventbus-runtime[deploy]'") from None
     return cast(Renderer, module.RENDERER)
 
 

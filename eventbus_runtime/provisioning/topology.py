@@ -6,7 +6,6 @@ with what was asked, because servers up to 2.11 drop fields that they do not kno
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
@@ -16,6 +15,8 @@ from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.config.objects import ConsumerConfig, StreamConfig
 from eventbus_runtime.errors import ApiError, BusUnavailableError, NotFoundError, TopologyError
 from eventbus_runtime.provisioning.diff import Difference, diff_consumer, diff_stream, one_filter_field, own_metadata
+from eventbus_runtime.provisioning.gates import ServerAge, since, unknown
+from eventbus_runtime.provisioning.shown import said
 
 Config: TypeAlias = Mapping[str, Any]
 """A stream's or consumer's configuration in the server's JSON."""
@@ -30,27 +31,6 @@ _OVERLAP: Final = 10065
 _UNAVAILABLE: Final = 503
 _NO_PEERS: Final = 10005  # a cluster that is not complete now
 
-# The first server that knows a field, and its level in `$JS.API.INFO`; servers before 2.11 say none.
-_SINCE: Final[Mapping[str, tuple[str, int]]] = {
-    "compression": ("2.10", 0),
-    "first_seq": ("2.10", 0),
-    "subject_transform": ("2.10", 0),
-    "consumer_limits": ("2.10", 0),
-    "metadata": ("2.10", 0),
-    "filter_subjects": ("2.10", 0),
-    "allow_msg_ttl": ("2.11", 1),
-    "subject_delete_marker_ttl": ("2.11", 1),
-    "pause_until": ("2.11", 1),
-    "priority_groups": ("2.11", 1),
-    "allow_msg_counter": ("2.12", 2),
-    "allow_atomic": ("2.12", 2),
-    "allow_msg_schedules": ("2.12", 2),
-    "persist_mode = async": ("2.12", 2),
-    "priority_policy = prioritized": ("2.12", 2),
-    "allow_batched": ("2.14", 4),
-    "consumer of a source": ("2.14", 4),
-}
-
 
 class Changed(StrEnum):
     """What was done about one object."""
@@ -58,6 +38,9 @@ class Changed(StrEnum):
     CREATED = "created"
     UPDATED = "updated"
     UNCHANGED = "unchanged"
+
+
+_Request: TypeAlias = tuple[str, Config]
 
 
 class _Declared(NamedTuple):
@@ -69,9 +52,8 @@ class _Declared(NamedTuple):
     at_creation: Config
     info: str
     diff: Callable[[Config, Config], list[Difference]]
-    change: Callable[[Config, Config, Sequence[Difference]], dict[str, Any]]
-    create: Callable[[Config], tuple[str, Config]]
-    update: Callable[[Config], tuple[str, Config]]
+    create: Callable[[Config], _Request]
+    update: Callable[[Config, Sequence[Difference]], list[_Request]]
 
 
 async def ensure_stream(bus: Bus, name: str, config: StreamConfig) -> Changed:
@@ -95,9 +77,8 @@ async def ensure_stream(bus: Bus, name: str, config: StreamConfig) -> Changed:
             at_creation=fields,
             info=f"STREAM.INFO.{name}",
             diff=diff_stream,
-            change=changed_stream,
             create=lambda body: (f"STREAM.CREATE.{name}", body),
-            update=lambda body: (f"STREAM.UPDATE.{name}", body),
+            update=lambda server, found: [(f"STREAM.UPDATE.{name}", changed_stream(fields, server, found))],
         ),
     )
 
@@ -125,25 +106,34 @@ async def ensure_consumer(bus: Bus, name: str, config: ConsumerConfig, *, opt_st
         at_creation = {key: value for key, value in fields.items() if key != "opt_start_time"}
         at_creation |= {"deliver_policy": "by_start_sequence", "opt_start_seq": opt_start_seq}
 
-    def request(action: str, body: Config) -> tuple[str, Config]:
-        body, subject = _least_filter(body), f"CONSUMER.CREATE.{config.stream}.{name}"
+    return await _ensure(bus, _declared_consumer(name, config.stream, fields, at_creation))
+
+
+def _declared_consumer(name: str, stream: str, fields: Config, at_creation: Config) -> _Declared:
+    def request(action: str, body: Config) -> _Request:
+        body, subject = _least_filter(body), f"CONSUMER.CREATE.{stream}.{name}"
         if "filter_subject" in body:
             subject += f".{body['filter_subject']}"
-        return subject, {"stream_name": config.stream, "action": action, "config": body}
+        return subject, {"stream_name": stream, "action": action, "config": body}
 
-    return await _ensure(
-        bus,
-        _Declared(
-            label=f"consumer {name} of stream {config.stream}",
-            table=f"[consumers.{name}]",
-            config=fields,
-            at_creation=at_creation,
-            info=f"CONSUMER.INFO.{config.stream}.{name}",
-            diff=diff_consumer,
-            change=changed_consumer,
-            create=lambda body: request("create", body),
-            update=lambda body: request("update", body),
-        ),
+    def update(server: Config, found: Sequence[Difference]) -> list[_Request]:
+        # An update leaves pause_until as it is, without a word: there is a request of its own for that.
+        pause = [(f"CONSUMER.PAUSE.{stream}.{name}", {"pause_until": fields.get("pause_until")})]
+        others = [one for one in found if one.field != "pause_until"]
+        return [
+            *([request("update", changed_consumer(fields, server, others))] if others else []),
+            *(pause if len(others) < len(found) else []),
+        ]
+
+    return _Declared(
+        label=f"consumer {name} of stream {stream}",
+        table=f"[consumers.{name}]",
+        config=fields,
+        at_creation=at_creation,
+        info=f"CONSUMER.INFO.{stream}.{name}",
+        diff=diff_consumer,
+        create=lambda body: request("create", body),
+        update=update,
     )
 
 
@@ -166,7 +156,10 @@ def changed_stream(declared: Config, server: Config, differences: Iterable[Diffe
 
 def changed_consumer(declared: Config, server: Config, differences: Iterable[Difference]) -> dict[str, Any]:
     """What to send as an update: the server's configuration with only `differences` changed."""
-    return _changed({"backoff": [], **one_filter_field(declared)}, one_filter_field(server), differences)
+    config = _changed({"backoff": [], **one_filter_field(declared)}, one_filter_field(server), differences)
+    if config.get("priority_policy") == "none":  # which the server takes without a group only
+        return {key: value for key, value in config.items() if key not in ("priority_groups", "priority_timeout")}
+    return config
 
 
 def _changed(declared: Config, server: Config, differences: Iterable[Difference]) -> dict[str, Any]:
@@ -190,22 +183,20 @@ async def _ensure(bus: Bus, declared: _Declared) -> Changed:
         differences = declared.diff(declared.config, server) if server is not None else []
         if server is not None and not differences:
             return done
-        _refuse_fixed(declared, differences)
+        if text := refusal_of_fixed(declared.label, declared.table, differences):
+            raise TopologyError(text)
         await _refuse_unknown(bus, declared)
-        subject, body = (
-            declared.update(declared.change(declared.config, server, differences))
-            if server is not None
-            else declared.create(declared.at_creation)
-        )
+        requests = [declared.create(declared.at_creation)] if server is None else declared.update(server, differences)
         try:
-            answer = await _ask(bus, subject, body)
+            answers = [await _ask(bus, subject, body) for subject, body in requests]
         except ApiError as error:
             # Another process can have made or deleted it since we read it; then what we wanted is to be seen anew.
             if error.err_code in _IS_THERE or (await _read(bus, declared) is None) != (server is None):
                 continue
             raise await _explained(bus, declared, error) from error
         done = Changed.UPDATED if server is not None else Changed.CREATED
-        dropped = declared.diff(declared.config, answer["config"])
+        echo = answers[-1].get("config") or await _read(bus, declared) or {}
+        dropped = declared.diff(declared.config, echo)
         if not dropped:
             return done
         if not all(one.editable for one in dropped):
@@ -239,31 +230,58 @@ async def _ask(bus: Bus, subject: str, body: Config | None = None, *, timeout: f
         raise
 
 
-def _refuse_fixed(declared: _Declared, differences: Iterable[Difference]) -> None:
-    if fixed := [f"{one.field} from {_said(one.old)} to {_said(one.new)}" for one in differences if not one.editable]:
-        raise TopologyError(
-            f"{declared.label} is there already, and the server can't change {' and '.join(fixed)}: "
-            f"write in {declared.table} what is there, or delete it so that it is made anew, or use another name"
-        )
+def refusal_of_fixed(label: str, table: str, differences: Iterable[Difference]) -> str:
+    """What to say of the differences that no update can mend; empty where there is none.
+
+    Args:
+        label: what it is, as "stream ORDERS".
+        table: where it is declared, as "[streams.ORDERS]".
+        differences: all of them.
+    """
+    fixed = [
+        f"{one.field} from {said(one.field, one.old)} to {said(one.field, one.new)}"
+        for one in differences
+        if not one.editable
+    ]
+    if not fixed:
+        return ""
+    return (
+        f"{label} is there already, and the server can't change {' and '.join(fixed)}: "
+        f"write in {table} what is there, or delete it so that it is made anew, or use another name"
+    )
+
+
+def refusal_of_unknown(label: str, table: str, config: Config, age: ServerAge) -> str:
+    """What to say of the fields that a server does not know; empty where it knows them all.
+
+    Args:
+        label, table: as in `refusal_of_fixed`.
+        config: what is declared.
+        age: the server's.
+    """
+    fields = [f"{field} (nats-server {version})" for field, version in unknown(config, age)]
+    if not fields:
+        return ""
+    return (
+        f"{label}: the server is too old ({age}) for {' and '.join(fields)}: upgrade it, or leave that out of {table}"
+    )
 
 
 async def _refuse_unknown(bus: Bus, declared: _Declared) -> None:
-    needed = [(field, *_SINCE[field]) for field in _gated(declared.config) if _SINCE[field][1]]
-    if not needed:
-        return
-    level = (await bus.api("INFO")).get("api", {}).get("level", 0)
-    if unknown := [f"{field} (nats-server {version})" for field, version, least in needed if level < least]:
-        raise TopologyError(
-            f"{declared.label}: the server is too old (API level {level}) for {' and '.join(unknown)}: "
-            f"upgrade it, or leave that out of {declared.table}"
-        )
+    if unknown(declared.config, ServerAge(0)):
+        level = (await bus.api("INFO")).get("api", {}).get("level", 0)
+        if text := refusal_of_unknown(declared.label, declared.table, declared.config, ServerAge(level)):
+            raise TopologyError(text)
 
 
 def _refuse_dropped(declared: _Declared, dropped: Iterable[Difference]) -> None:
     texts = []
     for one in dropped:
-        since = f" (needs nats-server {_SINCE[one.field][0]})" if one.field in _SINCE else ""
-        texts.append(f"{one.field} is {_said(one.old)} there after {_said(one.new)} was asked{since}")
+        version = since(one.field)
+        needs = f" (needs nats-server {version})" if version else ""
+        texts.append(
+            f"{one.field} is {said(one.field, one.old)} there after {said(one.field, one.new)} was asked{needs}"
+        )
     if texts:
         raise TopologyError(
             f"{declared.label}: the server said yes, but {' and '.join(texts)}: "
@@ -283,17 +301,3 @@ async def _explained(bus: Bus, declared: _Declared, error: ApiError) -> NotFound
                         f"streams can't share subjects: narrow those of one, or use {other} with declare = false"
                     )
     return TopologyError(f"{declared.label}: the server refuses it: {error}: mend {declared.table}")
-
-
-def _gated(config: Config) -> Iterable[str]:
-    for field, value in config.items():
-        if value and field in _SINCE:
-            yield field
-        if f"{field} = {value}" in _SINCE:
-            yield f"{field} = {value}"
-    if any("consumer" in source for source in (*config.get("sources", ()), config.get("mirror", {}))):
-        yield "consumer of a source"
-
-
-def _said(value: Any) -> str:
-    return "unset" if value is None else json.dumps(value)

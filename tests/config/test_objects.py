@@ -78,7 +78,15 @@ CONSUMER_FIELDS = {
     "priority_policy",
     "priority_timeout",
 }
-PUSH_ONLY = {"deliver_subject", "deliver_group", "flow_control", "idle_heartbeat", "rate_limit_bps"}
+PUSH_ONLY = {
+    "deliver_subject",
+    "deliver_group",
+    "flow_control",
+    "idle_heartbeat",
+    "rate_limit_bps",
+    "direct",
+    "sourcing",
+}
 
 
 def problems(model: type[StreamConfig] | type[ConsumerConfig], fields: dict[str, Any]) -> list[tuple[str, str]]:

@@ -11,6 +11,8 @@ import pytest
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.model import BusConfig
 from eventbus_runtime.testing.server import NatsServer
+from tests.config.project import Project
+from tests.provisioning.planned import Site
 
 BINARIES = [None, *(Path(path) for path in os.environ.get("EVENTBUS_TEST_SERVERS", "").split(os.pathsep) if path)]
 
@@ -26,3 +28,10 @@ async def bus(server: NatsServer) -> AsyncIterator[NatsBus]:
     async with NatsBus("main", BusConfig(), urls=[server.url]) as connected:
         await connected.wait_connected()
         yield connected
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: NatsServer, bus: NatsBus) -> Site:
+    """A folder with a file, and an empty server."""
+    monkeypatch.chdir(tmp_path)
+    return Site(Project(tmp_path), bus, server.url)

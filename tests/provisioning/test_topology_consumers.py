@@ -37,6 +37,14 @@ DECLARED: list[tuple[str, dict[str, Any]]] = [
     ("2.11", {"priority_policy": "pinned_client", "priority_groups": ["all"], "priority_timeout": "1m"}),
     ("2.12", {"priority_policy": "prioritized", "priority_groups": ["all"]}),
 ]
+GROUPS = {"priority_policy": "overflow", "priority_groups": ["all"]}
+NEWER_EDITS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {"pause_until": "2030-01-01T00:00:00+02:00"}),
+    ({"pause_until": "2030-01-01T00:00:00Z"}, {"pause_until": "2031-01-01T00:00:00Z", "ack_wait": "5s"}),
+    ({}, GROUPS),
+    (GROUPS, {"priority_policy": "pinned_client", "priority_groups": ["all"], "priority_timeout": "1m"}),
+    (GROUPS, {"priority_policy": "none"}),
+]
 EDITS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"description": "Bills", "ack_wait": "5s", "max_deliver": 7, "max_ack_pending": 5}),
     ({"max_deliver": 7}, {}),
@@ -55,7 +63,6 @@ FIXED: list[tuple[str, dict[str, Any]]] = [
     ("replay_policy", {"replay_policy": "original"}),
     ("max_waiting", {"max_waiting": 7}),
     ("mem_storage", {"mem_storage": True}),
-    ("priority_policy", {"priority_policy": "overflow", "priority_groups": ["all"]}),
 ]
 
 
@@ -104,6 +111,26 @@ async def test_what_may_change_is_updated_once(bus: NatsBus, before: dict[str, A
     assert await ensure_consumer(asked.as_bus, "billing", consumer(**after)) is Changed.UPDATED
     assert await ensure_consumer(asked.as_bus, "billing", consumer(**after)) is Changed.UNCHANGED
     assert len(asked.changes) == 1
+
+
+@pytest.mark.parametrize(("before", "after"), NEWER_EDITS, ids=lambda fields: "+".join(fields) or "-")
+async def test_what_newer_servers_change_is_changed_and_then_left_alone(
+    bus: NatsBus, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    if is_older(bus, "2.11"):
+        pytest.skip("pauses and priorities came with 2.11")
+    await ensure_consumer(bus, "billing", consumer(**before))
+    assert await ensure_consumer(bus, "billing", consumer(**after)) is Changed.UPDATED
+    assert await ensure_consumer(bus, "billing", consumer(**after)) is Changed.UNCHANGED
+
+
+async def test_a_change_of_the_pause_alone_updates_nothing_else(bus: NatsBus) -> None:
+    if is_older(bus, "2.11"):
+        pytest.skip("pauses came with 2.11")
+    await ensure_consumer(bus, "billing", consumer())
+    asked = Asked(bus)
+    await ensure_consumer(asked.as_bus, "billing", consumer(pause_until="2030-01-01T00:00:00Z"))
+    assert asked.changes == ["CONSUMER.PAUSE.ORDERS.billing"]
 
 
 async def test_an_update_leaves_alone_what_is_not_declared(bus: NatsBus) -> None:

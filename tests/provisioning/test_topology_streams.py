@@ -65,6 +65,7 @@ FIXED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("retention", {}, {"retention": "workqueue"}),
     ("retention", {"retention": "workqueue"}, {"retention": "limits"}),
     ("mirror", {"subjects": [], "mirror": {"name": "ORIGIN"}}, {"subjects": [], "mirror": {"name": "OTHER"}}),
+    ("mirror", {"subjects": [], "mirror": {"name": "ORIGIN"}}, {}),
     ("deny_delete", {"deny_delete": True}, {"deny_delete": False}),
     ("deny_purge", {"deny_purge": True}, {"deny_purge": False}),
     ("first_seq", {}, {"first_seq": 100}),

@@ -170,6 +170,17 @@ class NatsBus:
         link: Link | None = self._life.link
         return link.client._server_info if link else {}
 
+    @property
+    def serves_jetstream(self) -> bool:
+        """Whether the connected server's own JetStream answers, and no other's behind a domain or a prefix."""
+        own = not (self._config.domain or self._config.api_prefix)
+        return own and bool(self.server_info.get("jetstream"))
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether what serves our JetStream is known to be a single server, so that nothing can be replicated."""
+        return self.serves_jetstream and not self.server_info.get("cluster")
+
     async def wait_connected(self) -> None:
         """Return once there is a connection.
 

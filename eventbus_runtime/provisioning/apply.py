@@ -1,0 +1,74 @@
+"""A plan, done by the code that the start of the runtime uses; and what nobody declares, deleted where that is asked
+for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from eventbus_runtime.buses.base import Bus
+from eventbus_runtime.config.objects import ConsumerConfig
+from eventbus_runtime.errors import ApiError, NotFoundError, TopologyError
+from eventbus_runtime.provisioning.plan import Action, BusPlan, Item
+from eventbus_runtime.provisioning.topology import Changed, ensure_consumer, ensure_stream
+from eventbus_runtime.provisioning.unmanaged import Unmanaged
+
+
+async def carry_out(bus: Bus, plan: BusPlan, tell: Callable[[Item, Changed], None]) -> list[str]:
+    """Create and update what the plan says; ask nothing about the rest.
+
+    Args:
+        bus: connected; the plan's.
+        plan: without refusals.
+        tell: is told of each object once it is as declared.
+
+    Returns:
+        What the server refused, each with the way out. What does not hang on it is done all the same.
+
+    Raises:
+        BusUnavailableError: no answer; what `tell` was told of is done.
+    """
+    failures, failed = list[str](), set[str]()
+    for item in _in_order(plan):
+        config = item.config
+        try:
+            if isinstance(config, ConsumerConfig):
+                if config.stream in failed:
+                    failures.append(f"{item.label}: not made, since its stream is not as declared")
+                    continue
+                changed = await ensure_consumer(bus, item.name, config)
+            else:
+                changed = await ensure_stream(bus, item.name, config)
+        except (TopologyError, ApiError) as error:
+            failures.append(str(error))
+            failed.add(item.name)
+        else:
+            tell(item, changed)
+    return failures
+
+
+async def delete(bus: Bus, things: Iterable[Unmanaged], tell: Callable[[Unmanaged], None]) -> None:
+    """Delete streams with all that is in them, and consumers. What is gone already is passed over.
+
+    Raises:
+        BusError: the server refuses it, or no answer; what `tell` was told of is deleted.
+    """
+    for one in things:
+        with suppress(NotFoundError):
+            if one.consumer:
+                await bus.api(f"CONSUMER.DELETE.{one.stream}.{one.consumer}")
+            else:
+                await bus.api(f"STREAM.DELETE.{one.stream}")
+        tell(one)
+
+
+def _in_order(plan: BusPlan) -> list[Item]:
+    """Streams that give up subjects first, since another may take them over; then streams, then consumers."""
+    wanted = [item for item in plan.streams if item.action in (Action.CREATE, Action.UPDATE)]
+    gives_up = [item for item in wanted if item.action is Action.UPDATE and _gives_up(item)]
+    others = [item for item in wanted if item not in gives_up]
+    return [*gives_up, *others, *(one for one in plan.consumers if one.action in (Action.CREATE, Action.UPDATE))]
+
+
+def _gives_up(item: Item) -> bool:
+    return any(one.field == "subjects" and set(one.old or ()) - set(one.new or ()) for one in item.differences)

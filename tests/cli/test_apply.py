@@ -1,0 +1,170 @@
+"""`eventbus apply`: done once, asked for, silent where nothing differs, and what it deletes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import nats
+import pytest
+
+from eventbus_runtime.buses.nats import NatsBus
+from eventbus_runtime.errors import NotFoundError
+from eventbus_runtime.testing.server import NatsServer
+from tests.cli.command import on_a_terminal
+from tests.cli.topology import TOML, run, write
+from tests.triggers.live import Observer, connected
+
+CHANGING = (
+    "$JS.API.STREAM.CREATE.>",
+    "$JS.API.STREAM.UPDATE.>",
+    "$JS.API.CONSUMER.CREATE.>",
+    "$JS.API.CONSUMER.DURABLE.>",
+)
+RICH = """
+[streams.ORDERS]
+subjects = ["orders.>", "returns.*"]
+max_age = "7d"
+max_bytes = "1GiB"
+max_msgs_per_subject = 1000
+duplicate_window = "5m"
+republish = { dest = "again.>" }
+[streams.WORK]
+subjects = ["work.>"]
+retention = "workqueue"
+discard = "new"
+[consumers.billing]
+stream = "ORDERS"
+filter_subjects = "orders.new"
+backoff = ["1s", "5s"]
+max_deliver = 7
+[consumers.packing]
+stream = "WORK"
+inactive_threshold = "30d"
+sample_freq = "50%"
+deliver_policy = "all"
+"""
+
+
+def asked(observer: Observer) -> list[str]:
+    """What was asked of the API."""
+    return [one.subject for one in observer.seen]
+
+
+async def exists(bus: NatsBus, subject: str) -> bool:
+    try:
+        await bus.api(subject)
+    except NotFoundError:
+        return False
+    return True
+
+
+async def test_a_second_run_sends_nothing_that_creates_or_updates(server: NatsServer, tmp_path: Path) -> None:
+    file = write(tmp_path, server, RICH)
+    async with Observer(server.url, *CHANGING, "$JS.API.STREAM.LIST") as observer:
+        first = await asyncio.to_thread(run, "apply", file, "--yes")
+        await observer.flush()
+        assert (first[0], len(asked(observer))) == (0, 5)
+        observer.seen.clear()
+        assert (await asyncio.to_thread(run, "apply", file, "--yes"))[0] == 0
+        await observer.flush()
+        # It did ask what is there, so that the silence is no deafness.
+        assert asked(observer) == ["$JS.API.STREAM.LIST"]
+
+
+async def test_a_message_put_off_before_an_apply_that_changes_nothing_comes_at_its_time(
+    server: NatsServer, tmp_path: Path
+) -> None:
+    file = write(tmp_path, server)
+    await asyncio.to_thread(run, "apply", file, "--yes")
+    client = await nats.connect(server.url)
+    await client.jetstream().publish("orders.new", b"1")
+    pulled = await client.jetstream().pull_subscribe_bind("billing", "ORDERS")
+    (message,) = await pulled.fetch(1)
+    await message.nak(delay=4)
+    await client.flush()
+    put_off = time.monotonic()
+    code, _, _ = await asyncio.to_thread(run, "apply", file, "--yes")
+    applied = time.monotonic() - put_off
+    (again,) = await pulled.fetch(1, timeout=10)
+    waited = time.monotonic() - put_off
+    assert (code, again.metadata.num_delivered) == (0, 2)
+    assert applied < 3.9 < waited < 6
+    await client.close()
+
+
+async def test_a_change_is_sent_once_and_said(server: NatsServer, tmp_path: Path) -> None:
+    file = write(tmp_path, server)
+    run("apply", file, "--yes")
+    write(tmp_path, server, TOML.replace("7d", "30d"))
+    async with Observer(server.url, *CHANGING) as observer:
+        code, out, _ = await asyncio.to_thread(run, "apply", file, "--yes")
+        await observer.flush()
+        assert asked(observer) == ["$JS.API.STREAM.UPDATE.ORDERS"]
+    assert (code, out.splitlines()[-1]) == (0, "stream ORDERS: updated")
+
+
+def test_without_a_terminal_it_wants_to_be_told(server: NatsServer, tmp_path: Path) -> None:
+    code, out, err = run("apply", write(tmp_path, server))
+    assert (code, out) == (2, "")
+    assert "nobody is here to answer: add --yes" in err
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [(b"y\n", 0, 0), (b"n\n", 1, 2)])
+def test_on_a_terminal_it_asks(server: NatsServer, tmp_path: Path, answer: bytes, code: int, left: int) -> None:
+    file = write(tmp_path, server)
+    ended, shown = on_a_terminal("apply", file, answer=answer)
+    assert (ended, "Do this on bus main?" in shown) == (code, True)
+    assert run("plan", file)[0] == left
+
+
+async def test_what_can_not_be_done_keeps_all_from_being_done(server: NatsServer, tmp_path: Path) -> None:
+    file = write(tmp_path, server)
+    run("apply", file, "--yes")
+    write(tmp_path, server, TOML.replace("7d", "30d") + 'replay_policy = "original"\n')
+    async with Observer(server.url, *CHANGING) as observer:
+        code, _, err = await asyncio.to_thread(run, "apply", file, "--yes")
+        await observer.flush()
+        assert (code, observer.seen) == (1, [])
+    assert "Nothing was done" in err
+
+
+def test_what_the_server_refuses_is_said_and_the_rest_is_done(server: NatsServer, tmp_path: Path) -> None:
+    file = write(tmp_path, server, f'{TOML}[streams.BAD]\nsubjects = "bad"\nmax_age = "1ms"\n')
+    code, out, err = run("apply", file, "--yes")
+    assert code == 1
+    assert "stream BAD: the server refuses it" in err
+    assert "consumer billing of stream ORDERS: created" in out
+
+
+async def test_without_prune_nothing_is_deleted_and_with_it_what_is_not_in_the_file(
+    server: NatsServer, tmp_path: Path
+) -> None:
+    file = write(tmp_path, server, f'{TOML}[streams.OLD]\nsubjects = "old"\n[consumers.gone]\nstream = "ORDERS"\n')
+    run("apply", file, "--yes")
+    write(tmp_path, server)
+    async with connected(server.url) as bus:
+        await bus.api("STREAM.CREATE.KV_kept", {"name": "KV_kept", "subjects": ["$KV.kept.>"]})
+        await bus.publish("old")
+        assert "deleted" not in run("apply", file, "--yes")[1]
+        code, out, _ = run("apply", file, "--yes", "--prune")
+        assert code == 0
+        assert "  - stream OLD: 1 messages, " in out
+        assert out.splitlines()[-2:] == ["stream OLD: deleted", "consumer gone of stream ORDERS: deleted"]
+        left = [await exists(bus, f"STREAM.INFO.{name}") for name in ("OLD", "KV_kept", "ORDERS")]
+        assert left == [False, True, True]
+        consumers = [await exists(bus, f"CONSUMER.INFO.ORDERS.{name}") for name in ("gone", "billing")]
+        assert consumers == [False, True]
+
+
+async def test_prune_asks_by_itself(server: NatsServer, tmp_path: Path) -> None:
+    file = write(tmp_path, server)
+    run("apply", file, "--yes")
+    async with connected(server.url) as bus:
+        await bus.api("STREAM.CREATE.OLD", {"name": "OLD", "subjects": ["old"]})
+        code, shown = await asyncio.to_thread(on_a_terminal, "apply", file, "--prune", answer=b"n\n")
+        assert (code, "Delete this for good?" in shown, "Do this on" in shown) == (1, True, False)
+        assert await exists(bus, "STREAM.INFO.OLD")
+        code, shown = await asyncio.to_thread(on_a_terminal, "apply", file, "--prune", answer=b"y\n")
+        assert (code, await exists(bus, "STREAM.INFO.OLD")) == (0, False)

@@ -1,0 +1,33 @@
+"""A plan of replicated streams, done on a cluster of three."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import cluster_of_three, once_complete
+from tests.config.project import Project
+from tests.provisioning.planned import Site, consumer, done, stream
+from tests.triggers.live import connected
+
+
+async def test_three_replicas_are_made_on_a_cluster_and_then_there_is_nothing_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with cluster_of_three() as cluster:
+        first, *_ = cluster.nodes.values()
+        async with connected(first.url) as bus:
+            site, toml = Site(Project(tmp_path), bus, first.url), stream(num_replicas=3) + consumer()
+            assert done(await site.plan(toml)) == {
+                "stream ORDERS": "create",
+                "consumer billing of stream ORDERS": "create",
+            }
+            assert await once_complete(partial(site.apply, toml)) == [
+                "created stream ORDERS",
+                "created consumer billing of stream ORDERS",
+            ]
+            shown = await once_complete(partial(site.plan, toml))
+            assert (done(shown), shown.findings) == ({}, ())
