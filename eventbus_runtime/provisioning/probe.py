@@ -96,7 +96,7 @@ async def probe(uri: str, *, timeout: float = 5.0, monitor: str = "", config: Bu
             await look.connect(first)
             await look.ask(monitor, urlsplit(uri if "://" in uri else f"nats://{uri}").hostname or "")
     except (EventbusError, TimeoutError) as error:
-        look.complaints.append(str(error) or f"no answer within {timeout:g} s")
+        look.complaints.append(str(error) or f"{shown}: no answer in time")
     finally:
         await bus.close(timeout * _CLOSE)
     status = Health.UNREACHABLE if not look.round_trip else Health.DEGRADED if look.complaints else Health.HEALTHY

@@ -6,6 +6,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+import ruamel.yaml
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,8 +15,6 @@ from eventbus_runtime.provisioning.documents import to_yaml
 from tests.provisioning.test_documents import BLOCKS, HARD
 
 pytestmark = pytest.mark.checks
-
-ruamel = pytest.importorskip("ruamel.yaml")
 
 
 def read(text: str) -> Any:

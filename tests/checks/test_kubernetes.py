@@ -9,6 +9,8 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+import jsonschema
+import kubernetes_validate
 import pytest
 
 from eventbus_runtime.provisioning.nats.k8s_lint import lint
@@ -18,9 +20,6 @@ from tests.provisioning.deployments import documents_of, only
 from tests.provisioning.test_k8s_lint import BAD as FITTING
 
 pytestmark = pytest.mark.checks
-
-kubernetes_validate = pytest.importorskip("kubernetes_validate")
-jsonschema = pytest.importorskip("jsonschema")
 
 VERSION = "1.37"
 OF_NACK = "jetstream.nats.io/v1beta2"
