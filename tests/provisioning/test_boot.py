@@ -19,8 +19,8 @@ from eventbus_runtime.config.loader import load
 from eventbus_runtime.config.model import AuthConfig, BusConfig, RuntimeConfig, uri_variable
 from eventbus_runtime.errors import BusError, PublishError
 from eventbus_runtime.provisioning.render import render
-from eventbus_runtime.provisioning.topology import ensure_consumer, ensure_stream
 from tests.buses.credentials import Operator
+from tests.cli.command import eventbus
 from tests.cluster import consumer_leader, once_complete
 from tests.provisioning.boot import Boot, Deployed, booted, of_compose, of_kubernetes
 from tests.service.worker import Worker
@@ -50,7 +50,7 @@ def production(target: str) -> tuple[RuntimeConfig, Deployed]:
 @asynccontextmanager
 async def deployed(target: str, folder: Path) -> AsyncIterator[Deployment]:
     """`config/production.toml`, rendered for a target and started here, with the secrets that an operator would add."""
-    config, rendered = production(target)
+    _, rendered = production(target)
     operator = Operator()
     creds = operator.creds(folder / "nats.creds")
     async with (
@@ -58,16 +58,21 @@ async def deployed(target: str, folder: Path) -> AsyncIterator[Deployment]:
         NatsBus("driver", BusConfig(auth=AuthConfig(creds=creds)), urls=boot.urls) as bus,
     ):
         await bus.wait_connected()
-        await declare(bus, config)
+        await declare(boot, creds)
         yield Deployment(boot, bus, creds)
 
 
-async def declare(bus: NatsBus, config: RuntimeConfig) -> None:
-    """Create what the file declares; the one place where `eventbus apply` can take over."""
-    for name, stream in config.streams.items():
-        await once_complete(partial(ensure_stream, bus, name, stream))
-    for name, consumer in config.consumers.items():
-        await once_complete(partial(ensure_consumer, bus, name, consumer))
+async def declare(boot: Boot, creds: Path) -> None:
+    """Have `eventbus apply` create what the file declares; until a new meta leader has heard of all peers, it says that
+    they are missing."""
+    environ = {uri_variable(BUS): ",".join(boot.urls), f"EVENTBUS__BUSES__{BUS.upper()}__AUTH__CREDS": str(creds)}
+
+    async def is_applied() -> bool:
+        done = await asyncio.to_thread(eventbus, "apply", CONFIG / "production.toml", "--yes", environ=environ)
+        assert done.returncode == 0 or b"10005" in done.stderr, done.stderr.decode()
+        return done.returncode == 0
+
+    await until(is_applied, within=30)
 
 
 def worker(deployment: Deployment, folder: Path) -> Worker:
