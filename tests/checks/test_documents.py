@@ -18,7 +18,7 @@ pytestmark = pytest.mark.checks
 
 
 def read(text: str) -> Any:
-    return ruamel.YAML(typ="safe", pure=True).load(StringIO(text))
+    return ruamel.yaml.YAML(typ="safe", pure=True).load(StringIO(text))
 
 
 @pytest.mark.parametrize("text", HARD + BLOCKS, ids=ascii)
