@@ -143,6 +143,8 @@ def test_e7_memory_that_leaves_none_to_the_server() -> None:
     [
         ('url = "nats://a:s3cr3t@host:4222"', [f": the NATS URL carries a user or password, {_CURE}"]),
         ('url = "tls://s3cr3t@host:4222"', [f": the NATS URL carries a user or password, {_CURE}"]),
+        ('url = "NATS://a:s3cr3t@host:4222"', [f": the NATS URL carries a user or password, {_CURE}"]),
+        (r'url = "nats://a:s3cr3t\u0040host:4222"', [f": the NATS URL carries a user or password, {_CURE}"]),
         ('url = ["nats://one", "a:s3cr3t@two:4222"]', [f"buses.main.url: carries a user or password, {_CURE}"]),
         ("# once it was nats://a:s3cr3t@host", [f": the NATS URL carries a user or password, {_CURE}"]),
         (f'name = "{SEED}"', [f": an nkey seed stands in the file, {_CURE}"]),
