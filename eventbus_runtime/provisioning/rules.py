@@ -129,8 +129,7 @@ def _limits(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _streams(inputs: Inputs) -> Iterator[Finding]:
-    reserved, servers = 0, f"{inputs.replicas} server{'s' if inputs.replicas > 1 else ''}"
-    cure = f"raise buses.{inputs.bus}.replicas, or lower it"
+    servers, cure = _so_many_servers(inputs), f"raise buses.{inputs.bus}.replicas, or lower it"
     for name, stream in inputs.streams.items():
         at, copies = f"streams.{name}", max(1, stream.num_replicas)
         if copies > inputs.replicas:
@@ -140,21 +139,39 @@ def _streams(inputs: Inputs) -> Iterator[Finding]:
         elif stream.storage == "memory" and not inputs.max_memory:
             key = f"buses.{inputs.bus}.jetstream.max_memory_bytes"
             yield error(f"{at}.storage", f"memory, but {key} is 0; set it, or use file")
-        if stream.storage == "file" and stream.max_bytes > 0:
-            reserved += stream.max_bytes * copies
     for name, consumer in inputs.consumers.items():
         if consumer.num_replicas > inputs.replicas:
             yield error(f"consumers.{name}.num_replicas", f"{consumer.num_replicas} but the bus has {servers}; {cure}")
-    offered = inputs.max_storage * inputs.replicas
-    if reserved > offered:
-        asked, there = in_units(reserved), in_units(offered)
-        if asked == there:
-            asked, there = f"{reserved} B", f"{offered} B"
-        yield error(
-            "streams",
-            f"reserve {asked} (sum of max_bytes x num_replicas) but {servers} can offer "
-            f"{there}; raise buses.{inputs.bus}.limits.storage, or lower max_bytes",
-        )
+    yield from _reserved(inputs, "file", inputs.max_storage, "limits.storage")
+    if inputs.max_memory:
+        yield from _reserved(inputs, "memory", inputs.max_memory, "jetstream.max_memory_bytes")
+
+
+def _reserved(inputs: Inputs, storage: str, each: int, key: str) -> Iterator[Finding]:
+    """E4, and that a copy is on one server. `each`: bytes that a server offers; `key`: what raises them."""
+    limited = {name: one for name, one in inputs.streams.items() if one.storage == storage and one.max_bytes > 0}
+    reserved = sum(one.max_bytes * max(1, one.num_replicas) for one in limited.values())
+    cure = f"raise buses.{inputs.bus}.{key}, or lower"
+    if reserved > each * inputs.replicas:
+        asked, there = _told_apart(reserved, each * inputs.replicas)
+        text = f"(sum of max_bytes x num_replicas) but {_so_many_servers(inputs)} can offer {there}"
+        yield error("streams", f"reserve {asked} {text}; {cure} max_bytes")
+        return
+    for name, one in limited.items():
+        if one.max_bytes > each:
+            asked, there = _told_apart(one.max_bytes, each)
+            yield error(f"streams.{name}.max_bytes", f"{asked} but each server can offer {there}; {cure} it")
+
+
+def _told_apart(asked: int, there: int) -> tuple[str, str]:
+    """Two sizes for people, in bytes where they look the same otherwise."""
+    if in_units(asked) == in_units(there):
+        return f"{asked} B", f"{there} B"
+    return in_units(asked), in_units(there)
+
+
+def _so_many_servers(inputs: Inputs) -> str:
+    return f"{inputs.replicas} server{'s' if inputs.replicas > 1 else ''}"
 
 
 def _sizes(inputs: Inputs) -> Iterator[Finding]:

@@ -104,6 +104,24 @@ def test_e4_streams_that_reserve_more_than_there_is() -> None:
     assert said(toml.replace('max_bytes = "10GiB"', "")) == []  # a stream without a limit reserves nothing
 
 
+def test_e4_a_stream_that_no_server_has_room_for() -> None:
+    toml = BUS + 'replicas = 3\nlimits = { storage = "10Gi" }' + stream('max_bytes = "10GiB"')
+    assert said(toml) == [
+        "streams.ORDERS.max_bytes: 10 GiB but each server can offer 9 GiB; "
+        "raise buses.main.limits.storage, or lower it"
+    ]
+    assert said(toml.replace("10GiB", "9GiB")) == []
+
+
+def test_e4_memory_streams_that_reserve_more_than_there_is() -> None:
+    toml = BUS + 'jetstream = { max_memory_bytes = "1GiB" }' + stream('storage = "memory"\nmax_bytes = "2GiB"')
+    assert said(toml) == [
+        "streams: reserve 2 GiB (sum of max_bytes x num_replicas) but 1 server can offer 1 GiB; "
+        "raise buses.main.jetstream.max_memory_bytes, or lower max_bytes"
+    ]
+    assert said(toml.replace("2GiB", "1GiB")) == []
+
+
 def test_e5_a_memory_stream_without_memory() -> None:
     toml = BUS + stream('storage = "memory"')
     assert said(toml) == [
