@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from eventbus_runtime.config.connections import EMBEDDED
+from eventbus_runtime.config.model import uri_variable
 from eventbus_runtime.config.targets import not_pinned
 from eventbus_runtime.provisioning.findings import Finding, error, warning
 from eventbus_runtime.provisioning.inputs import Inputs
@@ -106,7 +108,9 @@ def _texts(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
 def worker_file(inputs: Inputs) -> Iterator[Finding]:
     """What the file says that the worker, who gets address and credentials by variables, would not start with."""
     buses = _tables(inputs).get("buses")
-    bus = buses.get(inputs.bus) if isinstance(buses, dict) else None
+    buses = buses if isinstance(buses, dict) else {}
+    yield from _other_buses(inputs, buses)
+    bus = buses.get(inputs.bus)
     for key in ("store", "server"):
         if isinstance(bus, dict) and key in bus:
             cure = "take it out of the file that is deployed"
@@ -116,6 +120,18 @@ def worker_file(inputs: Inputs) -> Iterator[Finding]:
     if given and inputs.worker and inputs.worker.creds:
         cure = 'leave it out, or set deploy.worker.creds_secret = ""'
         yield error(f"buses.{inputs.bus}.auth.{given[0]}", f"and nats.creds are two kinds of credentials; {cure}")
+
+
+def _other_buses(inputs: Inputs, buses: dict[str, Any]) -> Iterator[Finding]:
+    for name, bus in buses.items():
+        if name == inputs.bus or not isinstance(bus, dict):
+            continue
+        key, url = f"buses.{name}.url", bus.get("url")
+        if not url:
+            text = f"missing, and the worker gets the address of {inputs.bus} alone"
+            yield warning(key, f"{text}; write it, or set {uri_variable(name)} for the worker by other means")
+        elif url == EMBEDDED:
+            yield warning(key, "embedded, so that each worker has a server of its own; give the address of one for all")
 
 
 def _limits(inputs: Inputs) -> Iterator[Finding]:

@@ -27,9 +27,9 @@ def config_of(toml: str) -> RuntimeConfig:
 
 
 def inputs_of(toml: str, target: str = "kubernetes") -> Inputs:
-    """The inputs of a file that leaves out no names."""
+    """The inputs of the first bus of a file that leaves out no names."""
     config = config_of(toml)
-    (bus,) = config.buses
+    bus = next(iter(config.buses))
     return resolve(config, bus, target, text=toml, where="app.toml")
 
 

@@ -107,8 +107,7 @@ def test_e4_streams_that_reserve_more_than_there_is() -> None:
 def test_e4_a_stream_that_no_server_has_room_for() -> None:
     toml = BUS + 'replicas = 3\nlimits = { storage = "10Gi" }' + stream('max_bytes = "10GiB"')
     assert said(toml) == [
-        "streams.ORDERS.max_bytes: 10 GiB but each server can offer 9 GiB; "
-        "raise buses.main.limits.storage, or lower it"
+        "streams.ORDERS.max_bytes: 10 GiB but each server can offer 9 GiB; raise buses.main.limits.storage, or lower it"
     ]
     assert said(toml.replace("10GiB", "9GiB")) == []
 
@@ -221,6 +220,25 @@ def test_what_is_of_an_embedded_server_stops_a_worker_that_gets_another(key: str
     text = "is for an embedded server, and the worker gets another; take it out of the file that is deployed"
     assert said(toml + WORKER) == [f"buses.main.{key}: {text}"]
     assert said(toml) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (
+            "",
+            "missing, and the worker gets the address of main alone; "
+            "write it, or set EVENTBUS_LOG_1_URI for the worker by other means",
+        ),
+        ('url = "embedded"', "embedded, so that each worker has a server of its own; give the address of one for all"),
+        ('url = "nats://log:4222"', None),
+        ('url = ["nats://log:4222"]', None),
+    ],
+)
+def test_the_worker_needs_the_addresses_of_the_other_buses_too(other: str, told: str | None) -> None:
+    toml = f"{BUS}[buses.log-1]\n{other}\n"
+    expected = [f"buses.log-1.url: {told}"] if told else []
+    assert (said(toml + WORKER, "warning"), said(toml, "warning")) == (expected, [])
 
 
 def test_two_kinds_of_credentials_stop_a_worker() -> None:
