@@ -198,6 +198,14 @@ async def test_the_bus_command_starts_a_server_with_its_auth_block(project: Proj
             'external_url_secret: "EVENTBUS_CONFIG" is a variable that the worker reads as something else',
         ),
         (
+            f"[buses.Bus_1]\n{WORKER}{ELSEWHERE}name = 'shop'",
+            'deploy.worker.name: "Bus_1-worker" is no name for App Platform',
+        ),
+        (
+            f"[buses.main]\n{WORKER}{ELSEWHERE}#{'x' * (127 << 10)}",
+            ": the file is larger than a variable may be (127 KiB); shorten it",
+        ),
+        (
             f'[buses.main.auth]\nuser = "u"\npassword = "x"\n{WORKER}creds_secret = ""\n{ELSEWHERE}',
             "buses.main.auth.password: is a secret",
         ),

@@ -160,6 +160,7 @@ def test_a_server_without_jetstream_has_no_volume(project: Project) -> None:
         ("[buses.main]\nreplicas = 3\n[deploy.compose]\nhost_port_base = 8220", "8220 would publish 8222, where"),
         (f'{SMALL}name = "main-0"', 'deploy.worker.name: "main-0" is the name of a server; choose another'),
         (f'{SMALL}name = "Shop"', 'deploy.worker.name: "Shop" is not a DNS label'),
+        (f'{SMALL}name = "{"w" * 64}"', f'deploy.worker.name: "{"w" * 64}" is not a DNS label'),
         (f'{SMALL}folder = "app"', 'deploy.worker.folder: "app" is not absolute; give it as "/app"'),
         ('[buses.main]\n[deploy.worker]\nimage = "shop"', 'deploy.worker.image: "shop" is not pinned'),
         ('[buses.main]\n[deploy.worker]\nimage = "a:5000/shop:latest"', '"a:5000/shop:latest" is not pinned'),

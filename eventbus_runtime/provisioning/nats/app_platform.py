@@ -29,6 +29,7 @@ LONGEST_STOP: Final = 600
 
 _DISK_FOR_DATA: Final = 3 << 29  # 1.5 of the 2 GiB that a container has
 _LONGEST_NAME: Final = 32
+_LONGEST_VALUE: Final = 127 << 10  # Linux starts no process with a variable of 128 KiB (MAX_ARG_STRLEN), name included
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}[a-z0-9]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CONF_FOLDER: Final = "/tmp/nats"
@@ -130,7 +131,9 @@ def _elsewhere(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _worker_findings(inputs: Inputs, found: Worker) -> Iterator[Finding]:
-    if DNS_LABEL.fullmatch(found.name) and not _is_name(found.name):  # what is no label is refused already
+    # What is no label is refused already; but not a name that is made of that of a bus elsewhere.
+    is_refused = not DNS_LABEL.fullmatch(found.name) and bool(_has_bus(inputs) or inputs.deploy.worker.name)
+    if not _is_name(found.name) and not is_refused:
         yield _bad_name("deploy.worker.name", found.name)
     if found.name == inputs.bus and _has_bus(inputs):
         yield error("deploy.worker.name", f'"{found.name}" is the name of the bus; choose another')
@@ -143,6 +146,8 @@ def _worker_findings(inputs: Inputs, found: Worker) -> Iterator[Finding]:
         yield error(
             "runtime.shutdown_timeout", f"{found.drain} s: app_platform ends a stop after 10 min; set {longest}"
         )
+    if len(inputs.text.encode("utf-8", "surrogatepass")) > _LONGEST_VALUE:
+        yield error("", f"the file is larger than a variable may be ({_LONGEST_VALUE // 1024} KiB); shorten it")
     if "${" in inputs.text:
         yield error("", "${…} stands in the file, which App Platform would replace in a variable's value; take it out")
 

@@ -10,14 +10,13 @@ from eventbus_runtime.provisioning.findings import Finding, error, note, warning
 from eventbus_runtime.provisioning.inputs import Inputs, Worker
 from eventbus_runtime.provisioning.nats.k8s_objects import OWN_LABELS, client_label, headless
 from eventbus_runtime.provisioning.nats.nack import nack_findings
-from eventbus_runtime.provisioning.nats.worker_rules import image_findings
+from eventbus_runtime.provisioning.nats.worker_rules import image_findings, name_findings
 
 LONGEST = 52
 """Characters of a bus's name: a StatefulSet labels its pods with eleven more, and a label may have 63."""
 
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_LONGEST_WORKER = 63
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _OF_LABELS = "letters, digits, '-', '_' and '.'"
 _LEAST_CPU, _LEAST_MEMORY = 100, 128 * rules.MiB
@@ -116,10 +115,8 @@ def _tiny(at: str, cpu: int, memory: int) -> Iterator[Finding]:
 
 
 def _worker(inputs: Inputs, worker: Worker) -> Iterator[Finding]:
-    named = inputs.deploy.worker.name
-    if named and (len(named) > _LONGEST_WORKER or not rules.DNS_LABEL.fullmatch(named)):
-        text = f"\"{named}\" is not a DNS label (lower case, digits, '-', at most {_LONGEST_WORKER} characters)"
-        yield error("deploy.worker.name", text)
+    if refused := list(name_findings(inputs.deploy.worker.name)):
+        yield from refused
     elif worker.name in (inputs.bus, headless(inputs)):
         yield error("deploy.worker.name", f'"{worker.name}" is the name of a Service of the bus; use another')
     yield from image_findings(worker)

@@ -9,6 +9,8 @@ from eventbus_runtime.provisioning.findings import Finding, error, note, warning
 from eventbus_runtime.provisioning.inputs import Inputs, Worker
 from eventbus_runtime.provisioning.rules import DNS_LABEL
 
+_LONGEST_NAME = 63
+
 
 def worker_findings(inputs: Inputs, *, authenticates: bool) -> Iterator[Finding]:
     """What can't work on a target that is not Kubernetes, and what to know.
@@ -17,16 +19,22 @@ def worker_findings(inputs: Inputs, *, authenticates: bool) -> Iterator[Finding]
         inputs: the bus and its worker.
         authenticates: whether the servers that are rendered want credentials.
     """
-    worker, named = inputs.worker, inputs.deploy.worker.name
+    worker = inputs.worker
     if worker is None:
         yield note("deploy.worker.image", "missing, so that the bus alone is rendered, and no worker")
         return
-    if named and not DNS_LABEL.fullmatch(named):
-        yield error("deploy.worker.name", f"\"{named}\" is not a DNS label (lower case, digits, '-')")
+    yield from name_findings(inputs.deploy.worker.name)
     yield from image_findings(worker)
     if authenticates and not worker.creds:
         text = "empty, though the bus asks for credentials; name a secret, or give others by variables"
         yield warning("deploy.worker.creds_secret", text)
+
+
+def name_findings(named: str | None) -> Iterator[Finding]:
+    """What can't be the name of a service."""
+    if named and (len(named) > _LONGEST_NAME or not DNS_LABEL.fullmatch(named)):
+        text = f"\"{named}\" is not a DNS label (lower case, digits, '-', at most {_LONGEST_NAME} characters)"
+        yield error("deploy.worker.name", text)
 
 
 def image_findings(worker: Worker) -> Iterator[Finding]:
