@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -45,20 +46,32 @@ def render(
         for finding in found.findings:
             typer.echo(str(finding), err=True)
         _write(out, found.files)
+        for left in sorted(path for path in out.glob("*.yaml") if path.name not in found.files):
+            typer.echo(f"warning: {left} is there, too, and not of this; is it left of an earlier one?", err=True)
     if explain:
         for line in _explained(loaded, name):
             typer.echo(line)
 
 
 def _write(out: Path, files: Mapping[str, str]) -> None:
+    """All of them, or none: each is written beside its place, and only then put there."""
+    drafts = {path: path.with_name(f"{path.name}.{os.getpid()}.tmp") for path in (out / name for name in files)}
     try:
-        for name, text in files.items():
-            path = out / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, "utf-8")
-            typer.echo(str(path))
+        if folders := [str(path) for path in drafts if path.is_dir()]:
+            raise ConfigError(f"--out {out}: can't be written: {folders[0]} is a folder")
+        for draft, text in zip(drafts.values(), files.values(), strict=True):
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(text, "utf-8")
+        for path, draft in drafts.items():
+            draft.replace(path)
     except OSError as error:
         raise ConfigError(f"--out {out}: can't be written: {error}") from None
+    finally:
+        for draft in drafts.values():
+            with suppress(OSError):
+                draft.unlink()
+    for path in drafts:
+        typer.echo(str(path))
 
 
 def _explained(loaded: Loaded, bus: str) -> Iterator[str]:

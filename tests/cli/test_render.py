@@ -47,6 +47,8 @@ class Wrong(NamedTuple):
     is_told_by_plan: bool = False
 
 
+_NACK = {"EVENTBUS__DEPLOY__KUBERNETES__NACK": "true"}
+
 WRONG = {
     "latest": Wrong(
         '"2.14.6"',
@@ -181,6 +183,18 @@ def test_a_second_run_writes_the_same_and_leaves_other_files_alone(tmp_path: Pat
     assert done.returncode == 0
     assert (out / "bus.yaml").read_text() == before
     assert (out / "mine.yaml").read_text() == "mine"
+    assert sorted(path.name for path in out.iterdir()) == ["bus.yaml", "mine.yaml"]
+
+
+def test_what_an_earlier_render_left_is_said(tmp_path: Path) -> None:
+    file, out = tmp_path / "app.toml", tmp_path / "out"
+    file.write_text(BASE)
+    first = eventbus("render", file, "--target", "kubernetes", "--out", out, environ=_NACK)
+    assert (out / "streams.yaml").exists()
+    assert b"is there, too" not in first.stderr
+    second = eventbus("render", file, "--target", "kubernetes", "--out", out)
+    said = f"warning: {out / 'streams.yaml'} is there, too, and not of this; is it left of an earlier one?"
+    assert (second.returncode, second.stderr.decode().splitlines()[-1]) == (0, said)
 
 
 @pytest.mark.parametrize(
@@ -208,3 +222,13 @@ def test_a_folder_that_can_not_be_written_to_is_said(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert f"--out {out}: can't be written" in done.stderr.decode()
     assert out.read_text() == "a file"
+
+
+def test_where_one_file_can_not_be_written_none_is(tmp_path: Path) -> None:
+    file, out = tmp_path / "app.toml", tmp_path / "out"
+    file.write_text(BASE)
+    (out / "nats.conf").mkdir(parents=True)
+    done = eventbus("render", file, "--target", "self_hosted", "--out", out)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert f"--out {out}: can't be written: {out / 'nats.conf'} is a folder" in done.stderr.decode()
+    assert [path.name for path in out.iterdir()] == ["nats.conf"]
