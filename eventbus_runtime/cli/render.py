@@ -14,8 +14,8 @@ import typer
 from eventbus_runtime.cli.connect import choose_bus, told_in_one_line
 from eventbus_runtime.config.loader import Loaded, load
 from eventbus_runtime.config.sources import read_text
-from eventbus_runtime.config.targets import MATRIX, NATS, target_problem
-from eventbus_runtime.errors import ConfigError
+from eventbus_runtime.config.targets import MATRIX, cannot_run, target_problem
+from eventbus_runtime.errors import ConfigError, Problem
 from eventbus_runtime.provisioning.inputs import given
 from eventbus_runtime.provisioning.render import render as rendered
 
@@ -39,8 +39,7 @@ def render(
         wanted = target or loaded.config.buses[name].deploy_target
         if not wanted:
             raise ConfigError(f"{file}: buses.{name}.deploy_target is missing; write it, or give --target")
-        if problem := target_problem(loaded.config.buses[name].provider, wanted, MATRIX[NATS]):
-            raise ConfigError(f"{file}: {problem}")
+        _refuse_pair(loaded.config.buses[name].provider, wanted, file, name)
         _, text, _ = read_text(file, os.environ)
         found = rendered(loaded.config, name, wanted, text=text, where=str(file))
         for finding in found.findings:
@@ -51,6 +50,13 @@ def render(
     if explain:
         for line in _explained(loaded, name):
             typer.echo(line)
+
+
+def _refuse_pair(provider: str, target: str, file: Path, bus: str) -> None:
+    if why := target_problem(provider, target, MATRIX.get(provider, (target,))):
+        raise ConfigError(f"{file}: {why}")
+    if why := cannot_run(provider):
+        raise ConfigError([Problem(str(file), f"buses.{bus}.provider", why)])
 
 
 def _write(out: Path, files: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from eventbus_runtime.config.connections import EMBEDDED
 from eventbus_runtime.config.model import uri_variable
-from eventbus_runtime.config.targets import not_pinned
+from eventbus_runtime.config.targets import NATS, cannot_run, not_pinned
 from eventbus_runtime.provisioning.findings import Finding, error, warning
 from eventbus_runtime.provisioning.inputs import Inputs
 
@@ -127,7 +127,9 @@ def _other_buses(inputs: Inputs, buses: dict[str, Any]) -> Iterator[Finding]:
         if name == inputs.bus or not isinstance(bus, dict):
             continue
         key, url = f"buses.{name}.url", bus.get("url")
-        if not url:
+        if why := cannot_run(bus.get("provider", NATS)):
+            yield error(f"buses.{name}.provider", why)
+        elif not url:
             text = f"missing, and the worker gets the address of {inputs.bus} alone"
             yield warning(key, f"{text}; write it, or set {uri_variable(name)} for the worker by other means")
         elif url == EMBEDDED:

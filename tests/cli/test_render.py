@@ -232,3 +232,18 @@ def test_where_one_file_can_not_be_written_none_is(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, b"")
     assert f"--out {out}: can't be written: {out / 'nats.conf'} is a folder" in done.stderr.decode()
     assert [path.name for path in out.iterdir()] == ["nats.conf"]
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("self_hosted", 'buses.log.provider: "kafka" can be declared to be provisioned by a plug-in, and no more'),
+        ("aws.ecs", "kafka can't be put on aws.ecs; targets of kafka: digitalocean.managed_kafka, aws.msk, kubernetes"),
+    ],
+)
+def test_no_servers_of_nats_are_written_for_a_bus_of_kafka(target: str, says: str, tmp_path: Path) -> None:
+    file, out = tmp_path / "app.toml", tmp_path / "out"
+    file.write_text('[buses.log]\nprovider = "kafka"\n')
+    done = eventbus("render", file, "--target", target, "--out", out)
+    assert (done.returncode, done.stdout, out.exists()) == (2, b"", False)
+    assert says in done.stderr.decode()

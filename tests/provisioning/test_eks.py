@@ -81,6 +81,7 @@ def test_soft_spread_asks_for_no_number_of_zones() -> None:
             "error: deploy.kubernetes.storage_class: aws.eks: storage_class uses efs.csi.aws.com; JetStream must not "
             "run on NFS; leave it out for volumes of EBS, or name a class of ebs.csi.aws.com",
         ),
+        ('storage_class = "chefs-gp3"', None),
         (
             '[deploy.eks]\nzones = ["a", "b", "b"]',
             "warning: deploy.eks.zones: aws.eks: replicas = 3 but zones lists 2; one zone failure can take the quorum",
@@ -98,7 +99,7 @@ def test_soft_spread_asks_for_no_number_of_zones() -> None:
             "warning: deploy.eks.iops: has no effect on a StorageClass that is there already",
         ),
     ],
-    ids=["nothing", "NFS", "zones", "iops", "throughput", "no effect"],
+    ids=["nothing", "NFS", "no NFS", "zones", "iops", "throughput", "no effect"],
 )
 def test_what_is_said(more: str, text: str | None) -> None:
     assert said(BUS + more) == ([text] if text else [])

@@ -241,6 +241,13 @@ def test_the_worker_needs_the_addresses_of_the_other_buses_too(other: str, told:
     assert (said(toml + WORKER, "warning"), said(toml, "warning")) == (expected, [])
 
 
+def test_a_bus_that_nothing_runs_on_stops_a_worker() -> None:
+    toml = f'{BUS}[buses.log]\nprovider = "kafka"\n'
+    assert said(toml) == []
+    (found,) = said(toml + WORKER)
+    assert found.startswith('buses.log.provider: "kafka" can be declared to be provisioned by a plug-in')
+
+
 def test_two_kinds_of_credentials_stop_a_worker() -> None:
     toml = BUS + 'auth.nkey_seed_file = "bus.nk"' + WORKER
     assert said(toml) == [

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from eventbus_runtime.provisioning.findings import Finding, error, warning
 from eventbus_runtime.provisioning.inputs import Inputs
 from eventbus_runtime.provisioning.nats.k8s_bus import bus_manifests
-from eventbus_runtime.provisioning.nats.k8s_findings import findings
+from eventbus_runtime.provisioning.nats.k8s_findings import findings, is_nfs
 from eventbus_runtime.provisioning.nats.k8s_objects import Body, bus_selector, described
 from eventbus_runtime.provisioning.nats.kubernetes import Kubernetes
 from eventbus_runtime.provisioning.renderer import Manifest, Renderer
@@ -44,7 +44,7 @@ class Eks(Kubernetes):
 
 def _volumes(inputs: Inputs) -> Iterator[Finding]:
     named, section = inputs.deploy.kubernetes.storage_class, inputs.deploy.eks
-    if named and ("efs" in named.lower() or "nfs" in named.lower()):
+    if named and is_nfs(named):
         text = (
             "aws.eks: storage_class uses efs.csi.aws.com; JetStream must not run on NFS; "
             "leave it out for volumes of EBS, or name a class of ebs.csi.aws.com"

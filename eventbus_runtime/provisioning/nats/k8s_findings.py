@@ -61,6 +61,11 @@ def is_label_value(value: str) -> bool:
     return len(value) <= 63 and LABEL_VALUE.fullmatch(value) is not None
 
 
+def is_nfs(storage_class: str) -> bool:
+    """Whether a class is called so, as `efs-sc`, `aws-efs` and `nfs.csi.k8s.io`; but not `chefs`."""
+    return re.search(r"(?<![a-z])[en]fs", storage_class) is not None
+
+
 def _names(inputs: Inputs) -> Iterator[Finding]:
     section = inputs.deploy.kubernetes
     if not section.namespace:

@@ -8,7 +8,7 @@ from eventbus_runtime.provisioning.documents import to_yaml
 from eventbus_runtime.provisioning.findings import Finding, warning
 from eventbus_runtime.provisioning.inputs import Inputs
 from eventbus_runtime.provisioning.nats.k8s_bus import bus_manifests
-from eventbus_runtime.provisioning.nats.k8s_findings import findings
+from eventbus_runtime.provisioning.nats.k8s_findings import findings, is_nfs
 from eventbus_runtime.provisioning.nats.k8s_worker import worker_manifests
 from eventbus_runtime.provisioning.nats.nack import nack_manifests
 from eventbus_runtime.provisioning.renderer import Manifest, Renderer
@@ -21,7 +21,7 @@ class Kubernetes:
         """What can't work, and what to know."""
         yield from findings(inputs, "kubernetes")
         named = inputs.deploy.kubernetes.storage_class or ""
-        if "nfs" in named.lower():
+        if is_nfs(named):
             text = f'"{named}" seems to be NFS, on which JetStream must not run; name a class of block storage'
             yield warning("deploy.kubernetes.storage_class", text)
 
