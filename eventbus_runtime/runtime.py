@@ -19,8 +19,9 @@ from anyio.abc import TaskGroup
 
 from eventbus_runtime.buses.embedded import EmbeddedServer
 from eventbus_runtime.buses.nats import NatsBus
-from eventbus_runtime.config.connections import EMBEDDED, require_addresses
+from eventbus_runtime.config.connections import require_addresses
 from eventbus_runtime.config.loader import Loaded, load
+from eventbus_runtime.config.model import EMBEDDED
 from eventbus_runtime.counters import BusCounters, TriggerCounters
 from eventbus_runtime.errors import BusError, ConfigError, EventbusError, Problem, TopologyError, TriggerError
 from eventbus_runtime.events import Fact, Listener, State, StateChanged, Warned

@@ -12,8 +12,7 @@ import typer
 
 from eventbus_runtime.buses.embedded import read_url
 from eventbus_runtime.buses.nats import NatsBus
-from eventbus_runtime.config.connections import EMBEDDED
-from eventbus_runtime.config.model import BusConfig
+from eventbus_runtime.config.model import EMBEDDED, BusConfig
 from eventbus_runtime.config.report import did_you_mean, listed
 from eventbus_runtime.config.units import seconds
 from eventbus_runtime.errors import BusUnavailableError, ConfigError, EventbusError

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from eventbus_runtime.config.model import RuntimeConfig, uri_variable
+from eventbus_runtime.config.model import EMBEDDED, RuntimeConfig, uri_variable
 from eventbus_runtime.config.report import Report, did_you_mean, listed
 from eventbus_runtime.config.tables import Keys, Rank, Table, Tables, texts
 from eventbus_runtime.config.targets import MATRIX, NATS, TARGETS, cannot_run, target_problem, version_problem
 from eventbus_runtime.errors import ConfigError, Problem
 
-EMBEDDED = "embedded"
 _SCHEMES = ("nats", "tls", "ws", "wss")
 _FILES = (("auth", "nkey_seed_file"), ("auth", "creds"), ("tls", "ca"), ("tls", "cert"), ("tls", "key"), ("server",))
 _KINDS_OF_AUTH = ("user", "token", "nkey_seed_file", "creds")

@@ -16,6 +16,9 @@ from eventbus_runtime.config.objects import ConsumerConfig, StreamConfig
 from eventbus_runtime.config.section import FilePath, Section, Texts
 from eventbus_runtime.config.units import Bytes, Seconds
 
+EMBEDDED = "embedded"
+"""The address of a private server."""
+
 
 def _mask(urls: tuple[str, ...]) -> list[str]:
     """Addresses without the credentials that may stand in them."""

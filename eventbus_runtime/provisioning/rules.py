@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from eventbus_runtime.config.connections import EMBEDDED
-from eventbus_runtime.config.model import uri_variable
+from eventbus_runtime.config.model import EMBEDDED, uri_variable
 from eventbus_runtime.config.targets import NATS, cannot_run, not_pinned
 from eventbus_runtime.provisioning.findings import Finding, error, warning
 from eventbus_runtime.provisioning.inputs import Inputs
@@ -132,7 +131,7 @@ def _other_buses(inputs: Inputs, buses: dict[str, Any]) -> Iterator[Finding]:
         elif not url:
             text = f"missing, and the worker gets the address of {inputs.bus} alone"
             yield warning(key, f"{text}; write it, or set {uri_variable(name)} for the worker by other means")
-        elif url == EMBEDDED:
+        elif url in (EMBEDDED, [EMBEDDED]):
             yield warning(key, "embedded, so that each worker has a server of its own; give the address of one for all")
 
 

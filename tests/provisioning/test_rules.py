@@ -231,6 +231,10 @@ def test_what_is_of_an_embedded_server_stops_a_worker_that_gets_another(key: str
             "write it, or set EVENTBUS_LOG_1_URI for the worker by other means",
         ),
         ('url = "embedded"', "embedded, so that each worker has a server of its own; give the address of one for all"),
+        (
+            'url = ["embedded"]',
+            "embedded, so that each worker has a server of its own; give the address of one for all",
+        ),
         ('url = "nats://log:4222"', None),
         ('url = ["nats://log:4222"]', None),
     ],
