@@ -76,7 +76,7 @@ def test_the_same_file_gives_the_same_texts(drawn: tuple[str, str]) -> None:
 def test_objects_come_whatever_speaks_against_them(toml: str, target: str) -> None:
     inputs = inputs_of(toml, target)
     names = [one.name for one in renderer(target).manifests(inputs)]
-    assert (inputs.worker.name in names) if inputs.worker else names is not None
+    assert inputs.worker is None or inputs.worker.name in names
 
 
 @pytest.mark.parametrize("target", [COMPOSE, APP])

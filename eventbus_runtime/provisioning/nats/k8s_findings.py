@@ -18,7 +18,6 @@ LONGEST = 52
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_OF_LABELS = "letters, digits, '-', '_' and '.'"
 _LEAST_CPU, _LEAST_MEMORY = 100, 128 * rules.MiB
 _MOST_TEXT = 1 << 20  # of a ConfigMap, with all of its metadata (k8s.io/api/core/v1: MaxSecretSize)
 
