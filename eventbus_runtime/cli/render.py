@@ -65,9 +65,9 @@ def _write(out: Path, files: Mapping[str, str]) -> None:
     try:
         if folders := [str(path) for path in drafts if path.is_dir()]:
             raise ConfigError(f"--out {out}: can't be written: {folders[0]} is a folder")
-        for draft, text in zip(drafts.values(), files.values(), strict=True):
+        for (path, draft), text in zip(drafts.items(), files.values(), strict=True):
             draft.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(text, "utf-8")
+            draft.write_bytes(_with_what_is_there(path, text.encode()))
         for path, draft in drafts.items():
             draft.replace(path)
     except OSError as error:
@@ -78,6 +78,15 @@ def _write(out: Path, files: Mapping[str, str]) -> None:
                 draft.unlink()
     for path in drafts:
         typer.echo(str(path))
+
+
+def _with_what_is_there(path: Path, text: bytes) -> bytes:
+    """A .gitignore may be the user's, and keeps its lines; all else is ours."""
+    if path.name != ".gitignore" or not path.is_file():
+        return text
+    there = path.read_bytes()
+    missing = [line for line in text.splitlines(keepends=True) if line.strip() not in there.splitlines()]
+    return there + (b"" if there.endswith(b"\n") or not there else b"\n") + b"".join(missing)
 
 
 def _explained(loaded: Loaded, bus: str) -> Iterator[str]:

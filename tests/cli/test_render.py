@@ -247,3 +247,13 @@ def test_no_servers_of_nats_are_written_for_a_bus_of_kafka(target: str, says: st
     done = eventbus("render", file, "--target", target, "--out", out)
     assert (done.returncode, done.stdout, out.exists()) == (2, b"", False)
     assert says in done.stderr.decode()
+
+
+def test_a_gitignore_that_is_there_keeps_its_lines(tmp_path: Path) -> None:
+    file = tmp_path / "app.toml"
+    file.write_text(BASE)
+    ignore = tmp_path / ".gitignore"
+    ignore.write_bytes(b"*.pyc\n# \xff mine")
+    for _ in range(2):
+        assert eventbus("render", file, "--target", "self_hosted", "--out", tmp_path).returncode == 0
+        assert ignore.read_bytes() == b"*.pyc\n# \xff mine\n/secrets/auth.conf\n"
