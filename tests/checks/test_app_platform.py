@@ -15,6 +15,7 @@ from eventbus_runtime.config.deploy import REGIONS
 from eventbus_runtime.provisioning.nats.app_sizes import SIZES
 from tests.checks.validators import check_jsonschema
 from tests.provisioning import golden
+from tests.provisioning.deployments import put
 from tests.provisioning.plans import APP, files, rendered
 
 pytestmark = pytest.mark.checks
@@ -24,18 +25,6 @@ PATH = Path(__file__).with_name("app_platform.schema.json")
 SCHEMA: dict[str, Any] = json.loads(PATH.read_text("utf-8"))
 VALIDATOR = import_module("jsonschema").Draft202012Validator  # it comes with check-jsonschema, and without types
 GOOD = golden.written("app_platform/ephemeral")["app.yaml"]
-
-
-def put(spec: dict[str, Any], path: str, value: Any) -> None:
-    """Another value at a path of keys and numbers; None: without it."""
-    *folders, last = (int(key) if key.isdigit() else key for key in path.split("/"))
-    table: Any = spec
-    for key in folders:
-        table = table[key]
-    if value is None:
-        del table[last]
-    else:
-        table[last] = value
 
 
 def test_there_are_cases() -> None:

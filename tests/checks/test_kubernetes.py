@@ -13,10 +13,10 @@ import jsonschema
 import kubernetes_validate
 import pytest
 
-from eventbus_runtime.provisioning.nats.k8s_lint import lint
 from tests.checks.nack import SCHEMA
 from tests.provisioning import golden
 from tests.provisioning.deployments import documents_of, only
+from tests.provisioning.k8s_lint import lint
 from tests.provisioning.test_k8s_lint import BAD as FITTING
 
 pytestmark = pytest.mark.checks

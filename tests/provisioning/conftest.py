@@ -35,3 +35,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: NatsServer, bu
     """A folder with a file, and an empty server."""
     monkeypatch.chdir(tmp_path)
     return Site(Project(tmp_path), bus, server.url)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from eventbus_runtime.config.model import RuntimeConfig
-from eventbus_runtime.provisioning.findings import Finding
+from eventbus_runtime.provisioning.findings import Finding, Level
 from eventbus_runtime.provisioning.inputs import Inputs, resolve
 from eventbus_runtime.provisioning.render import render, renderer
 from tests.config.project import Project
@@ -36,6 +36,23 @@ def inputs_of(toml: str, target: str = "kubernetes") -> Inputs:
 def findings_of(toml: str, target: str = "kubernetes") -> list[Finding]:
     """What a target's renderer says of a file that leaves out no names."""
     return list(renderer(target).findings(inputs_of(toml, target)))
+
+
+def said_of(toml: str, target: str, level: Level = Level.ERROR) -> list[str]:
+    """Key and text of what is said of such a file."""
+    return [f"{one.key}: {one.text}" for one in findings_of(toml, target) if one.level is level]
+
+
+def put(spec: dict[str, Any], path: str, value: Any) -> None:
+    """Another value at a path of keys and numbers; None: without it."""
+    *folders, last = (int(key) if key.isdigit() else key for key in path.split("/"))
+    table: Any = spec
+    for key in folders:
+        table = table[key]
+    if value is None:
+        del table[last]
+    else:
+        table[last] = value
 
 
 def documents_of(files: dict[str, str]) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from eventbus_runtime.errors import ConfigError
 from eventbus_runtime.provisioning.findings import refuse
-from eventbus_runtime.provisioning.nats.compose_lint import lint
 from eventbus_runtime.provisioning.render import renderer
+from tests.provisioning.compose_lint import lint
 from tests.provisioning.deployments import findings_of, inputs_of
 from tests.provisioning.plans import APP, COMPOSE, files, rendered
 

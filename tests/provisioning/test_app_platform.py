@@ -23,7 +23,7 @@ from eventbus_runtime.provisioning.nats.app_sizes import smallest
 from tests.config.project import HANDLERS, Project
 from tests.provisioning import golden
 from tests.provisioning.boot import Server
-from tests.provisioning.deployments import files_of, findings_of
+from tests.provisioning.deployments import files_of, said_of
 from tests.triggers.live import until
 
 TARGET = "digitalocean.app_platform"
@@ -47,23 +47,8 @@ def spec_of(project: Project, toml: str) -> dict[str, Any]:
 
 
 def said(toml: str, level: Level = Level.ERROR) -> list[str]:
-    """What is said of a file, by key and text."""
-    return [f"{one.key}: {one.text}" for one in findings_of(toml, TARGET) if one.level is level]
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
-
-
-def test_there_are_cases() -> None:
-    assert len(CASES) >= 3
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_what_is_written_is_what_somebody_looked_at(project: Project, case: str) -> None:
-    files = files_of(project, golden.source(case), TARGET)
-    assert golden.compared(case, files) == files
+    """What is said of a file for this target."""
+    return said_of(toml, TARGET, level)
 
 
 def test_workers_of_a_bus_elsewhere_come_without_one(project: Project) -> None:

@@ -12,10 +12,9 @@ import yaml
 from eventbus_runtime.buses.embedded import find_server
 from eventbus_runtime.config.loader import load
 from eventbus_runtime.provisioning.findings import Level
-from eventbus_runtime.provisioning.nats.compose_lint import lint
 from tests.config.project import Project
 from tests.provisioning import golden
-from tests.provisioning.deployments import files_of, findings_of
+from tests.provisioning.deployments import files_of, said_of
 
 TARGET = "self_hosted"
 CASES = golden.cases("compose")
@@ -30,28 +29,8 @@ def services(text: str) -> dict[str, Any]:
 
 
 def said(toml: str, level: Level = Level.ERROR) -> list[str]:
-    """What is said of a file, by key and text."""
-    return [f"{one.key}: {one.text}" for one in findings_of(toml, TARGET) if one.level is level]
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
-
-
-def test_there_are_cases() -> None:
-    assert len(CASES) >= 3
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_what_is_written_is_what_somebody_looked_at(project: Project, case: str) -> None:
-    files = files_of(project, golden.source(case), TARGET)
-    assert golden.compared(case, files) == files
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_its_parts_fit_each_other(case: str) -> None:
-    assert lint(yaml.safe_load(golden.written(case)["compose.yaml"])) == []
+    """What is said of a file for this target."""
+    return said_of(toml, TARGET, level)
 
 
 @pytest.mark.parametrize("case", ["compose/cluster", "compose/own_names"])

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from eventbus_runtime.provisioning.nats.compose_lint import lint
+from tests.provisioning.compose_lint import lint
+from tests.provisioning.deployments import put
 
 GOOD: dict[str, Any] = {
     "services": {
@@ -34,16 +35,9 @@ GOOD: dict[str, Any] = {
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
-    """The good file with another value at a dotted path; None: without it."""
+    """The good file with another value at a path of keys; None: without it."""
     found = copy.deepcopy(GOOD)
-    *folders, last = path.split("/")
-    table = found
-    for key in folders:
-        table = table[key]
-    if value is None:
-        del table[last]
-    else:
-        table[last] = value
+    put(found, path, value)
     return found
 
 

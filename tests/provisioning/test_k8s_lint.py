@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from eventbus_runtime.provisioning.nats.k8s_lint import lint
 from tests.provisioning import golden
 from tests.provisioning.deployments import documents_of, only
+from tests.provisioning.k8s_lint import lint
 
 Documents = list[dict[str, Any]]
 Change = Callable[[Documents], object]

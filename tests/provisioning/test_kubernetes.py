@@ -25,11 +25,6 @@ namespace = "shop"
 WORKER = '[deploy.worker]\nimage = "shop:1.4.2"\n'
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
-
-
 def objects(toml: str) -> list[dict[str, Any]]:
     return [one.body for one in kubernetes.RENDERER.manifests(inputs_of(toml))]
 

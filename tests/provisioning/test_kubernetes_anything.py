@@ -16,7 +16,7 @@ from eventbus_runtime.config.model import RuntimeConfig
 from eventbus_runtime.provisioning.findings import Level
 from eventbus_runtime.provisioning.inputs import Inputs, resolve
 from eventbus_runtime.provisioning.nats import eks, kubernetes
-from eventbus_runtime.provisioning.nats.k8s_lint import lint
+from tests.provisioning.k8s_lint import lint
 
 SECRET = "s3cr3t-0f-the-bus"
 

@@ -8,9 +8,9 @@ import pytest
 
 from eventbus_runtime.errors import ConfigError
 from eventbus_runtime.provisioning.nats import kubernetes
-from eventbus_runtime.provisioning.nats.k8s_lint import lint
 from tests.config.project import Project
 from tests.provisioning.deployments import files_of, findings_of, inputs_of
+from tests.provisioning.k8s_lint import lint
 
 BUS = '[buses.main]\n[deploy.kubernetes]\nnamespace = "shop"\n'
 WORKER = '[deploy.worker]\nimage = "shop:1.4.2"\n'
