@@ -75,6 +75,11 @@ class AppPlatformDeploy(Section):
     external_url_secret: str | None = Field(
         None, description="Secret variable with the address of a bus elsewhere: only workers run here."
     )
+    auth_secret: str | None = Field(
+        None,
+        description="Secret variable with the auth block; left out: <bus>-nats-auth, as a variable is called. "
+        "Empty: no authentication.",
+    )
     allow_ephemeral: bool = Field(False, description="Render the bus, though all of its data is lost at each restart.")
 
     @field_validator("region")

@@ -231,7 +231,10 @@ def _worker(config: RuntimeConfig, bus: str, quantity: Callable[..., int], *, ha
 
 
 def _auth(deploy: DeployConfig, bus: str, target: str) -> str:
-    wanted = deploy.compose.auth_secret if target == "self_hosted" else deploy.kubernetes.auth_secret
+    wanted = {
+        "self_hosted": deploy.compose.auth_secret,
+        "digitalocean.app_platform": deploy.app_platform.auth_secret,
+    }.get(target, deploy.kubernetes.auth_secret)
     if wanted is not None:
         return wanted
     return "./secrets/auth.conf" if target == "self_hosted" else f"{bus}-nats-auth"

@@ -273,3 +273,14 @@ def test_an_image_that_app_platform_cant_pull_is_refused(text: str, problem: str
     assert problem in str(parse_image(text))
     [found] = said(f'[buses.main]\n[deploy.worker]\nimage = "{text}"\n{ELSEWHERE}')
     assert problem in found
+
+
+def test_the_bus_has_an_auth_secret_of_its_own_and_is_warned_about_without_one(project: Project) -> None:
+    bus = '[buses.main]\njetstream = { max_storage_bytes = "1GiB" }\n[deploy.app_platform]\nallow_ephemeral = true\n'
+    named = spec_of(project, f'{bus}auth_secret = "shop-auth"\n[deploy.kubernetes]\nauth_secret = "other"\n')
+    assert [one["key"] for one in named["services"][0]["envs"] if one["type"] == "SECRET"] == ["SHOP_AUTH"]
+    open_to_all = f'{bus}auth_secret = ""\n'
+    assert "SECRET" not in str(spec_of(project, open_to_all))
+    assert said(open_to_all, Level.WARNING)[:1] == [
+        "deploy.app_platform.auth_secret: is empty: whatever runs in this app can use the bus"
+    ]

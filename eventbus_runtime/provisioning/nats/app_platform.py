@@ -76,6 +76,8 @@ def _has_bus(inputs: Inputs) -> bool:
 
 def _bus_findings(inputs: Inputs) -> Iterator[Finding]:
     at, wanted = f"buses.{inputs.bus}", inputs.deploy.app_platform
+    if not inputs.auth:
+        yield warning("deploy.app_platform.auth_secret", "is empty: whatever runs in this app can use the bus")
     if len(inputs.bus) == 1:  # the rest of the rule is that of all targets
         yield _bad_name(at, inputs.bus)
     if inputs.jetstream and not wanted.allow_ephemeral:
