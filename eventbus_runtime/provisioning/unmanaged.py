@@ -40,16 +40,18 @@ def unmanaged(plan: BusPlan, config: RuntimeConfig) -> tuple[Unmanaged, ...]:
     """The streams, and the durable consumers of declared streams, that nothing in the configuration names.
 
     Not those of key-value buckets and the like, nor what the runtime makes for itself, nor what stores the dead letters
-    or the advisories of a trigger, nor what a declared stream copies from. Consumers of attach-only streams are
-    somebody else's, as these are; those without a durable name go by themselves.
+    or the advisories of a trigger, nor what a declared stream copies from or by. Consumers of attach-only streams are
+    somebody else's, as these are; those without a durable name go by themselves. What the file says of other buses
+    counts as well: two of them can be one server.
     """
-    declared = {name for name, one in config.streams.items() if one.bus == plan.bus}
-    used = set(_used(plan, config))
+    sources = list(_sources(plan, config))
+    used = {*config.streams, *_storing(plan, config), *(source["name"] for source in sources)}
+    copying = {(source["name"], source["consumer"]["name"]) for source in sources if source.get("consumer")}
     return (
         *(
             _stream(name, stored)
             for name, stored in plan.server.streams.items()
-            if name not in declared | used and not is_internal(name)
+            if name not in used and not is_internal(name)
         ),
         *(
             _consumer(name, info)
@@ -58,6 +60,7 @@ def unmanaged(plan: BusPlan, config: RuntimeConfig) -> tuple[Unmanaged, ...]:
             for name, info in plan.server.streams[stream.name].consumers.items()
             if is_durable(info) and not is_advisory_consumer(name)
             if name not in config.consumers or config.consumers[name].stream != stream.name
+            if (stream.name, name) not in copying
         ),
     )
 
@@ -68,22 +71,24 @@ def is_durable(info: Mapping[str, Any]) -> bool:
     return bool(consumer.get("durable_name")) and not (consumer.get("direct") or consumer.get("sourcing"))
 
 
-def _used(plan: BusPlan, config: RuntimeConfig) -> Iterator[str]:
+def _storing(plan: BusPlan, config: RuntimeConfig) -> Iterator[str]:
     subjects = [
         subject
         for trigger in config.triggers.values()
-        if trigger.bus == plan.bus
         for subject in (trigger.dead_letter, advisory_subject_of(trigger.stream, trigger.consumer))
         if subject
     ]
     for name, stored in plan.server.streams.items():
         if any(any_covers(stored.config.get("subjects") or (), subject) for subject in subjects):
             yield name
-    for item in plan.streams:
-        after = item.after or {}
-        for source in (*(after.get("sources") or ()), after.get("mirror") or {}):
+
+
+def _sources(plan: BusPlan, config: RuntimeConfig) -> Iterator[Mapping[str, Any]]:
+    declared = [one.to_server(name) for name, one in config.streams.items() if one.declare]
+    for stream in (*declared, *(item.after or {} for item in plan.streams)):
+        for source in (*(stream.get("sources") or ()), stream.get("mirror") or {}):
             if "name" in source and not source.get("external"):
-                yield source["name"]
+                yield source
 
 
 def _stream(name: str, stored: Stored) -> Unmanaged:

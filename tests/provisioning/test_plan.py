@@ -234,3 +234,12 @@ async def test_buckets_and_what_a_stream_copies_from_are_not_unmanaged(site: Sit
     await site.apply(stream("ORIGIN"))
     shown = await site.plan(stream(sources=[{"name": "ORIGIN"}]))
     assert shown.unmanaged == ()
+
+
+async def test_the_consumer_by_which_a_declared_stream_copies_is_not_unmanaged(site: Site) -> None:
+    await site.apply(stream("ORIGIN"))
+    push = {"durable_name": "feed", "deliver_subject": "feed.x", "ack_policy": "explicit"}
+    await site.bus.api("CONSUMER.CREATE.ORIGIN.feed", {"stream_name": "ORIGIN", "config": push | {"name": "feed"}})
+    assert [one.label for one in (await site.plan(stream("ORIGIN"))).unmanaged] == ["consumer feed of stream ORIGIN"]
+    source = {"name": "ORIGIN", "consumer": {"name": "feed", "deliver_subject": "feed.x"}}
+    assert (await site.plan(stream("ORIGIN") + stream(sources=[source]))).unmanaged == ()
