@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from eventbus_runtime.cli.connect import ask, connected, duration, open_bus, told_in_one_line
-from eventbus_runtime.cli.plan import look_at, wanted_buses
+from eventbus_runtime.cli.connect import ask, connected, duration, is_answered, open_bus, told_in_one_line
+from eventbus_runtime.cli.plan import look, look_at, wanted_buses
 from eventbus_runtime.cli.plan_output import Shown, exit_code, lines
 from eventbus_runtime.config.loader import Loaded, load
 from eventbus_runtime.errors import ConfigError, TopologyError
@@ -40,17 +39,14 @@ def apply(
     without --prune; never what belongs to key-value buckets, object stores, MQTT or the runtime itself.
     """
     with told_in_one_line():
-        if not yes and not sys.stdin.isatty():
+        if not yes and not is_answered():
             raise ConfigError("apply asks before it changes anything, and nobody is here to answer: add --yes")
         loaded = load(file)
         asyncio.run(_apply(loaded, wanted_buses(loaded, bus, file), duration(timeout, "--timeout"), yes, prune))
 
 
 async def _apply(loaded: Loaded, wanted: Sequence[str], timeout: float, yes: bool, prune: bool) -> None:
-    shown = []
-    for name in wanted:
-        async with connected(open_bus(loaded.path, name, loaded.config.buses[name]), timeout) as bus:
-            shown.append(await look_at(loaded, bus))
+    shown = await look(loaded, wanted, timeout)
     for line in lines(shown):
         typer.echo(line)
     code = exit_code(shown)

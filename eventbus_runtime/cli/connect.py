@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -34,9 +35,19 @@ def ask(question: str) -> None:
     Raises:
         ConfigError: there is nobody to ask.
     """
-    if not sys.stdin.isatty():
+    if not is_answered():
         raise ConfigError(f"{question} Nobody is here to answer: add --yes")
-    typer.confirm(question, abort=True, err=True)
+    # asyncio's own handler cancels a task, which a loop that stands still here would never see.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        typer.confirm(question, abort=True, err=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def is_answered() -> bool:
+    """Whether somebody is there to answer a question."""
+    return sys.stdin is not None and sys.stdin.isatty()  # None: closed by who started us
 
 
 def choose_bus(buses: Mapping[str, BusConfig], named: str | None, file: Path) -> str:

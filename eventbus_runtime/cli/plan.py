@@ -55,7 +55,7 @@ def plan(
     with told_in_one_line(code=1):
         loaded = load(file)
         wanted = wanted_buses(loaded, bus, file)
-        shown = asyncio.run(_look(loaded, wanted, duration(timeout, "--timeout")))
+        shown = asyncio.run(look(loaded, wanted, duration(timeout, "--timeout")))
     if as_machine:
         typer.echo(json.dumps(as_json(shown), indent=2, ensure_ascii=False))
     else:
@@ -101,7 +101,17 @@ async def look_at(loaded: Loaded, bus: NatsBus) -> Shown:
     )
 
 
-async def _look(loaded: Loaded, wanted: Sequence[str], timeout: float) -> list[Shown]:
+async def look(loaded: Loaded, wanted: Sequence[str], timeout: float) -> list[Shown]:
+    """`look_at` of several buses.
+
+    Args:
+        loaded: the configuration.
+        wanted: their names.
+        timeout: seconds that connecting to each may take.
+
+    Raises:
+        BusError: one can't be reached, or does not tell what it has.
+    """
     shown = []
     for name in wanted:
         async with connected(open_bus(loaded.path, name, loaded.config.buses[name]), timeout) as bus:

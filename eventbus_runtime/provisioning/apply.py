@@ -41,7 +41,8 @@ async def carry_out(bus: Bus, plan: BusPlan, tell: Callable[[Item, Changed], Non
                 changed = await ensure_stream(bus, item.name, config)
         except (TopologyError, ApiError) as error:
             failures.append(str(error))
-            failed.add(item.name)
+            if not isinstance(config, ConsumerConfig):
+                failed.add(item.name)
         else:
             tell(item, changed)
     return failures

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
+import select
 import subprocess
 import sys
+import termios
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -29,8 +34,17 @@ def eventbus(
     )
 
 
+def interrupted(*arguments: str | bytes | Path, at: str) -> tuple[int, str]:
+    """Run it on a terminal where somebody presses Ctrl-C once `at` is shown: the exit code, and all that is shown."""
+    return _typed(arguments, b"\x03", at.encode(), 140)
+
+
 def on_a_terminal(*arguments: str | bytes | Path, answer: bytes = b"", columns: int = 140) -> tuple[int, str]:
     """Run it on a terminal where somebody types `answer`: the exit code, and all that the terminal got."""
+    return _typed(arguments, answer, b"", columns)
+
+
+def _typed(arguments: Iterable[str | bytes | Path], answer: bytes, at: bytes, columns: int) -> tuple[int, str]:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         command_line(*arguments),
@@ -39,14 +53,24 @@ def on_a_terminal(*arguments: str | bytes | Path, answer: bytes = b"", columns: 
         stderr=theirs,
         env=environment({"COLUMNS": str(columns), "TERM": "xterm"}),
         start_new_session=True,
+        # Its own terminal, so that what is typed can interrupt it.
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(theirs)
-    os.write(ours, answer)
-    shown = b""
+    shown, deadline = b"", time.monotonic() + 40
+    typed = not at
+    if typed:
+        os.write(ours, answer)
     try:
-        while part := os.read(ours, 65536):
-            shown += part
+        while select.select([ours], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            shown += os.read(ours, 65536)
+            if not typed and at in shown:
+                os.write(ours, answer)
+                typed = True
     except OSError:  # how Linux says that the other side is closed
         pass
     os.close(ours)
-    return process.wait(timeout=40), shown.decode()
+    try:
+        return process.wait(timeout=5), shown.decode()
+    finally:
+        process.kill()

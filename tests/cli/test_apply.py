@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.errors import NotFoundError
 from eventbus_runtime.testing.server import NatsServer
-from tests.cli.command import on_a_terminal
+from tests.cli.command import command_line, environment, interrupted, on_a_terminal
 from tests.cli.topology import TOML, run, write
 from tests.triggers.live import Observer, connected
 
@@ -168,3 +169,51 @@ async def test_prune_asks_by_itself(server: NatsServer, tmp_path: Path) -> None:
         assert await exists(bus, "STREAM.INFO.OLD")
         code, shown = await asyncio.to_thread(on_a_terminal, "apply", file, "--prune", answer=b"y\n")
         assert (code, await exists(bus, "STREAM.INFO.OLD")) == (0, False)
+
+
+async def test_prune_spares_what_the_file_declares_for_another_bus_of_the_same_server(
+    server: NatsServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "app.toml"
+    file.write_text(
+        f'[buses.a]\nurl = "{server.url}"\n[buses.b]\nurl = "{server.url}"\n'
+        '[streams.ONE]\nbus = "a"\nsubjects = "one"\n[streams.TWO]\nbus = "b"\nsubjects = "two"\n'
+    )
+    run("apply", file, "--yes")
+    async with connected(server.url) as bus:
+        await bus.api("STREAM.CREATE.OLD", {"name": "OLD", "subjects": ["old"]})
+        code, out, _ = run("apply", file, "--yes", "--prune")
+        left = [await exists(bus, f"STREAM.INFO.{name}") for name in ("ONE", "TWO", "OLD")]
+    assert (code, left, out.count("deleted")) == (0, [True, True, False], 1)
+
+
+def test_a_closed_stdin_is_nobody_to_ask(server: NatsServer, tmp_path: Path) -> None:
+    file = write(tmp_path, server)
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *command_line("apply", file)],
+        env=environment(),
+        capture_output=True,
+        timeout=40,
+        check=False,
+    )
+    assert (closed.returncode, closed.stdout) == (2, b"")
+    assert closed.stderr == b"apply asks before it changes anything, and nobody is here to answer: add --yes\n"
+
+
+def test_ctrl_c_at_the_question_ends_it_with_nothing_done(server: NatsServer, tmp_path: Path) -> None:
+    file = write(tmp_path, server)
+    code, shown = interrupted("apply", file, at="[y/N]")
+    assert (code, "Aborted" in shown, "Traceback" in shown) == (1, True, False)
+    assert run("plan", file)[0] == 2
+
+
+def test_a_refused_consumer_does_not_hold_back_those_of_a_stream_of_its_name(
+    server: NatsServer, tmp_path: Path
+) -> None:
+    toml = (
+        '[streams.A]\nsubjects = "a"\n[streams.B]\nsubjects = "b"\nconsumer_limits = { max_ack_pending = 5 }\n'
+        '[consumers.A]\nstream = "B"\nmax_ack_pending = 50\n[consumers.billing]\nstream = "A"\n'
+    )
+    code, out, err = run("apply", write(tmp_path, server, toml), "--yes")
+    assert (code, "consumer A of stream B: the server refuses it" in err) == (1, True)
+    assert "consumer billing of stream A: created" in out
