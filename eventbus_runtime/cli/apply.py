@@ -13,7 +13,7 @@ from eventbus_runtime.cli.connect import ask, connected, duration, is_answered, 
 from eventbus_runtime.cli.plan import look, look_at, wanted_buses
 from eventbus_runtime.cli.plan_output import Shown, exit_code, lines
 from eventbus_runtime.config.loader import Loaded, load
-from eventbus_runtime.errors import ConfigError, TopologyError
+from eventbus_runtime.errors import BusError, ConfigError, TopologyError
 from eventbus_runtime.provisioning.apply import carry_out, delete
 from eventbus_runtime.provisioning.plan import Action
 from eventbus_runtime.provisioning.unmanaged import Unmanaged
@@ -55,10 +55,12 @@ async def _apply(loaded: Loaded, wanted: Sequence[str], timeout: float, yes: boo
     if code and not yes:
         ask(f"Do this on {_places(shown)}?")
     failures = list[str]()
-    for one in shown:
-        async with connected(open_bus(loaded.path, one.plan.bus, loaded.config.buses[one.plan.bus]), timeout) as bus:
-            if one.plan.having(Action.CREATE, Action.UPDATE):
-                failures += await carry_out(bus, one.plan, lambda item, done: typer.echo(f"{item.label}: {done}"))
+    for plan in (one.plan for one in shown if one.plan.having(Action.CREATE, Action.UPDATE)):
+        try:
+            async with connected(open_bus(loaded.path, plan.bus, loaded.config.buses[plan.bus]), timeout) as bus:
+                failures += await carry_out(bus, plan, lambda item, done: typer.echo(f"{item.label}: {done}"))
+        except BusError as error:
+            failures.append(str(error))
     if failures:
         raise TopologyError("\n".join(failures))
     if prune:

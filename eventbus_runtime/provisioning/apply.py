@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.config.objects import ConsumerConfig
-from eventbus_runtime.errors import ApiError, NotFoundError, TopologyError
+from eventbus_runtime.errors import ApiError, BusError, NotFoundError, NotPermittedError, TopologyError
 from eventbus_runtime.provisioning.plan import Action, BusPlan, Item
 from eventbus_runtime.provisioning.topology import Changed, ensure_consumer, ensure_stream
 from eventbus_runtime.provisioning.unmanaged import Unmanaged
@@ -23,10 +23,8 @@ async def carry_out(bus: Bus, plan: BusPlan, tell: Callable[[Item, Changed], Non
         tell: is told of each object once it is as declared.
 
     Returns:
-        What the server refused, each with the way out. What does not hang on it is done all the same.
-
-    Raises:
-        BusUnavailableError: no answer; what `tell` was told of is done.
+        What the server refused, each with the way out. What does not hang on it is done all the same; but once it
+        does not answer, nothing more is tried.
     """
     failures, failed = list[str](), set[str]()
     for item in _in_order(plan):
@@ -39,10 +37,12 @@ async def carry_out(bus: Bus, plan: BusPlan, tell: Callable[[Item, Changed], Non
                 changed = await ensure_consumer(bus, item.name, config)
             else:
                 changed = await ensure_stream(bus, item.name, config)
-        except (TopologyError, ApiError) as error:
+        except (TopologyError, ApiError, NotPermittedError) as error:
             failures.append(str(error))
             if not isinstance(config, ConsumerConfig):
                 failed.add(item.name)
+        except BusError as error:
+            return [*failures, f"{item.label}, and what comes after it, was not done: {error}"]
         else:
             tell(item, changed)
     return failures

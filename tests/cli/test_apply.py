@@ -11,10 +11,16 @@ import nats
 import pytest
 
 from eventbus_runtime.buses.nats import NatsBus
+from eventbus_runtime.cli.plan import look_at
+from eventbus_runtime.config.loader import load
 from eventbus_runtime.errors import NotFoundError
+from eventbus_runtime.provisioning.apply import carry_out
+from eventbus_runtime.provisioning.plan import Item
+from eventbus_runtime.provisioning.topology import Changed
 from eventbus_runtime.testing.server import NatsServer
 from tests.cli.command import command_line, environment, interrupted, on_a_terminal
 from tests.cli.topology import TOML, run, write
+from tests.conftest import MakeServer
 from tests.triggers.live import Observer, connected
 
 CHANGING = (
@@ -185,6 +191,37 @@ async def test_prune_spares_what_the_file_declares_for_another_bus_of_the_same_s
         code, out, _ = run("apply", file, "--yes", "--prune")
         left = [await exists(bus, f"STREAM.INFO.{name}") for name in ("ONE", "TWO", "OLD")]
     assert (code, left, out.count("deleted")) == (0, [True, True, False], 1)
+
+
+@pytest.mark.parametrize("denied", ["$JS.API.CONSUMER.CREATE.>", "$JS.API.STREAM.CREATE.ORDERS"])
+def test_what_it_may_not_do_hides_no_refusal_and_holds_nothing_else_back(
+    make_server: MakeServer, tmp_path: Path, denied: str
+) -> None:
+    user = f'user: app, password: secret, permissions: {{ publish: {{ allow: ">", deny: ["{denied}"] }} }}'
+    server = make_server(f"authorization {{ users: [{{ {user} }}] }}")
+    bad = '[streams.BAD]\nsubjects = "bad"\nmax_age = "1ms"\n[streams.GOOD]\nsubjects = "good"\n'
+    file = write(tmp_path, server, bad + TOML)
+    address = server.url.replace("//", "//app:secret@")
+    code, out, err = run("apply", file, "--yes", EVENTBUS_MAIN_URI=address)
+    assert (code, "stream GOOD: created" in out, "secret" in out + err) == (1, True, False)
+    assert "stream BAD: the server refuses it" in err
+    assert f"does not permit it to publish to '{denied.replace('>', 'ORDERS.billing')}'" in err
+
+
+async def test_a_server_that_dies_in_between_hides_no_refusal(server: NatsServer, tmp_path: Path) -> None:
+    bad = '[streams.BAD]\nsubjects = "bad"\nmax_age = "1ms"\n'
+    loaded = load(write(tmp_path, server, bad + TOML))
+    async with connected(server.url) as bus:
+        told = list[str]()
+
+        def kill(item: Item, _: Changed) -> None:
+            told.append(item.label)
+            server.kill()
+
+        failures = await carry_out(bus, (await look_at(loaded, bus)).plan, kill)
+    assert (told, len(failures)) == (["stream ORDERS"], 2)
+    assert failures[0].startswith("stream BAD: the server refuses it")
+    assert failures[1].startswith("consumer billing of stream ORDERS, and what comes after it, was not done: ")
 
 
 def test_a_closed_stdin_is_nobody_to_ask(server: NatsServer, tmp_path: Path) -> None:
