@@ -51,7 +51,8 @@ async def _probe_and_leave(url: str, timeout: float, monitor: str, as_json: bool
     typer.echo(json.dumps(found._asdict()) if as_json else _line(found))
     if found.status is not Health.HEALTHY:
         # An ordinary end would wait for the thread that still asks for a host's address, beyond the time limit.
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None: closed by who started us
+            sys.stdout.flush()
         os._exit(1)
 
 

@@ -34,6 +34,17 @@ def eventbus(
     )
 
 
+def with_closed(number: int, *arguments: str | bytes | Path) -> subprocess.CompletedProcess[bytes]:
+    """Run it without standard input (0) or output (1)."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {number}>&-', "sh", *command_line(*arguments)],
+        env=environment(),
+        capture_output=True,
+        timeout=40,
+        check=False,
+    )
+
+
 def interrupted(*arguments: str | bytes | Path, at: str) -> tuple[int, str]:
     """Run it on a terminal where somebody presses Ctrl-C once `at` is shown: the exit code, and all that is shown."""
     return _typed(arguments, b"\x03", at.encode(), 140)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from eventbus_runtime.provisioning.apply import carry_out
 from eventbus_runtime.provisioning.plan import Item
 from eventbus_runtime.provisioning.topology import Changed
 from eventbus_runtime.testing.server import NatsServer
-from tests.cli.command import command_line, environment, interrupted, on_a_terminal
+from tests.cli.command import interrupted, on_a_terminal, with_closed
 from tests.cli.topology import TOML, run, write
 from tests.conftest import MakeServer
 from tests.triggers.live import Observer, connected
@@ -226,13 +225,7 @@ async def test_a_server_that_dies_in_between_hides_no_refusal(server: NatsServer
 
 def test_a_closed_stdin_is_nobody_to_ask(server: NatsServer, tmp_path: Path) -> None:
     file = write(tmp_path, server)
-    closed = subprocess.run(
-        ["sh", "-c", 'exec "$@" <&-', "sh", *command_line("apply", file)],
-        env=environment(),
-        capture_output=True,
-        timeout=40,
-        check=False,
-    )
+    closed = with_closed(0, "apply", file)
     assert (closed.returncode, closed.stdout) == (2, b"")
     assert closed.stderr == b"apply asks before it changes anything, and nobody is here to answer: add --yes\n"
 

@@ -12,7 +12,7 @@ import pytest
 
 from eventbus_runtime.testing.server import NatsServer, free_port
 from tests.buses.credentials import Certificates
-from tests.cli.command import eventbus
+from tests.cli.command import eventbus, with_closed
 from tests.conftest import MakeServer
 
 
@@ -31,6 +31,11 @@ def test_a_server_without_jetstream_is_degraded_and_exit_code_1(make_server: Mak
     assert done.stdout.decode().startswith(
         f"{server.url}: degraded: JetStream is off on this server, or for this account (nats-server 2."
     )
+
+
+def test_without_an_output_the_exit_code_alone_says_it() -> None:
+    done = with_closed(1, "probe", f"nats://127.0.0.1:{free_port()}")
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_json_says_the_same_and_hides_credentials() -> None:
