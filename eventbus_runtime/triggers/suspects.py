@@ -11,7 +11,10 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
+
+import anyio
 
 from eventbus_runtime.config.model import TriggerConfig
 from eventbus_runtime.counters import TriggerCounters
@@ -133,7 +136,8 @@ class Suspects:
         except BaseException as raised:  # noqa: BLE001 - as in a worker: a cancellation is its outcome, too
             error = raised
             if not isinstance(raised, HandledElsewhere):
-                await self._end_child()
+                with suppress(asyncio.CancelledError):  # a second one changes nothing: it is over
+                    await self._end_child()
         if delivery.in_handler:
             self._counters.handled += 1
             self._counters.handler_seconds += self._now() - delivery.started
@@ -193,9 +197,19 @@ class Suspects:
         return self._child
 
     async def _end_child(self) -> None:
+        """End it, also where who waits for that is cancelled meanwhile."""
         child, self._child = self._child, None
-        if child is not None:
-            await child.end()
+        if child is None:
+            return
+        ending, cancelled = asyncio.ensure_future(child.end()), False
+        with anyio.CancelScope(shield=True):  # else a scope that is cancelled would say so again and again
+            while not ending.done():
+                try:
+                    await asyncio.shield(ending)
+                except asyncio.CancelledError:
+                    cancelled = True
+        if cancelled:
+            raise asyncio.CancelledError
 
 
 def _killed(error: DiedError) -> Failure:

@@ -185,6 +185,19 @@ class Manual(SuspectsMachine, attempts=1, dead_letter="dead.a", ack="manual"):
     pass
 
 
+def test_a_stop_while_the_child_of_one_that_is_over_its_time_ends_hands_it_back() -> None:
+    """Its second cancellation must not keep it from being settled."""
+    machine = SuspectsMachine()
+    machine.time_passes(0.1)
+    machine.child_steps(goes_on=True)
+    machine.child_steps(goes_on=True)
+    machine.the_loop_is_blocked(seconds=25.0, most=0)
+    machine.stop(timeout=0.0)
+    machine.teardown()
+    assert machine.trigger._suspects.trying is None
+    assert machine.trigger.counters.left == 0
+
+
 @pytest.mark.parametrize("machine", [SuspectsMachine, Terminating, Manual])
 def test_each_suspect_is_tried_alone_and_ends_once(machine: type[SuspectsMachine]) -> None:
     """What is asserted are the machine's invariants."""
