@@ -92,8 +92,9 @@ async def test_what_was_sent_before_leaving_has_reached_the_server(server: NatsS
         await bus.wait_connected()
         async with asyncio.timeout(10):
             # The server has them; its stream stores them a little later.
-            while (await bus.api("STREAM.INFO.S"))["state"]["messages"] < 5000:
+            while (stored := (await bus.api("STREAM.INFO.S"))["state"]["messages"]) < 5000:
                 pass
+        assert stored == 5000
 
 
 async def test_nothing_is_written_after_leaving_and_leaving_twice_is_fine(server: NatsServer) -> None:
@@ -142,3 +143,4 @@ async def test_an_error_inside_nats_py_ends_no_bus(server: NatsServer, monkeypat
             server.start()
             await poll(lambda: "boom" in bus.reason)
         await bus.wait_connected()
+        assert await bus.ping()

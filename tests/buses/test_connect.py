@@ -123,6 +123,7 @@ async def test_an_address_without_scheme_and_one_with_a_name_will_do(server: Nat
     for address in (f"127.0.0.1:{server.port}", f"nats://localhost:{server.port}"):
         async with bus_on(address) as bus:
             await bus.wait_connected()
+            assert await bus.ping()
 
 
 async def test_the_bus_moves_to_a_server_that_the_first_one_told_of(make_server: MakeServer) -> None:
@@ -140,6 +141,7 @@ async def test_the_bus_moves_to_a_server_that_the_first_one_told_of(make_server:
         async with asyncio.timeout(10):
             while bus.url != second.url:
                 await asyncio.sleep(0.01)
+        assert bus.counters.reconnects == 1
 
 
 async def test_two_concurrent_first_uses_leave_one_connection(make_server: MakeServer) -> None:

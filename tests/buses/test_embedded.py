@@ -18,6 +18,7 @@ from eventbus_runtime.buses import embedded
 from eventbus_runtime.buses.embedded import EmbeddedServer, find_server, read_url
 from eventbus_runtime.config.model import BusConfig
 from eventbus_runtime.errors import BusError, BusUnavailableError
+from eventbus_runtime.events import State
 from eventbus_runtime.testing.server import free_port
 from tests.buses.helpers import bus_on, poll, written
 
@@ -151,6 +152,7 @@ async def test_a_store_that_can_not_be_made_is_named(tmp_path: Path) -> None:
 async def test_a_folder_that_can_not_be_written_is_no_error(tmp_path: Path) -> None:
     async with server_in(tmp_path / "absent") as server, bus_on(server.url) as bus:
         await bus.wait_connected()
+        assert not (tmp_path / "absent").exists()
 
 
 def test_an_address_that_nothing_answers_on_is_no_address(tmp_path: Path) -> None:
@@ -228,4 +230,5 @@ async def test_a_server_that_died_leaves_a_bus_that_backs_off(tmp_path: Path) ->
         await bus.wait_connected()
         [child] = processes() - before
         os.kill(child, signal.SIGKILL)
-        await poll(lambda: not bus.is_connected)
+        await poll(lambda: bus.state is State.BACKING_OFF)
+        assert not bus.is_connected

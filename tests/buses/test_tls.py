@@ -63,6 +63,7 @@ async def test_a_name_may_be_given_that_is_not_the_hosts(make_server: MakeServer
     server = make_server(certificates.server_config())
     async with bus_on(server.url, tls={"ca": str(certificates.ca), "hostname": "bus.example"}) as bus:
         await bus.wait_connected()
+        assert await bus.ping()
 
 
 async def test_a_client_certificate_is_shown(make_server: MakeServer, certificates: Certificates) -> None:

@@ -55,9 +55,13 @@ def test_each_published_message_ends_once_in_one_of_three_places(ledger: Ledger)
 
 def test_what_nobody_confirmed_may_be_handled_or_not(ledger: Ledger) -> None:
     handle(ledger, 0, 1, 2)
-    ledger.balance((), ()).check()
+    without = ledger.balance((), ())
+    without.check()
     handle(ledger, 3)
-    ledger.balance((), ()).check()
+    with_it = ledger.balance((), ())
+    with_it.check()
+    assert "missing 0" in str(without)
+    assert "missing 0" in str(with_it)
 
 
 def test_a_missing_message_fails(ledger: Ledger) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import repeat
+from typing import ClassVar
 
 import pytest
 from hypothesis import settings
@@ -23,6 +24,8 @@ class WindowMachine(RuleBasedStateMachine):
     """Plays the loop around a window: performs its commands, and keeps what it must be compared with."""
 
     limits = Limits(expires=9.0, heartbeat=3.0)
+    rested: ClassVar[int] = 0
+    """How many of them have come to rest, with a request open."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -226,6 +229,7 @@ class WindowMachine(RuleBasedStateMachine):
         assert not self.server.messages
         assert self._is_open()
         assert self.window.pulling
+        type(self).rested += 1
 
     def check_invariants_by_hand(self) -> None:
         self.never_more_than_capacity()
@@ -293,4 +297,6 @@ class TinyByteMachine(ByteMachine):
 @pytest.mark.parametrize("machine", [PullMachine, SmallBatchMachine, ByteMachine, TinyByteMachine])
 def test_the_window_and_the_server_agree(machine: type[WindowMachine]) -> None:
     """What is asserted are the machine's invariants."""
+    before = machine.rested
     run_state_machine_as_test(machine, settings=settings(deadline=None, max_examples=150, stateful_step_count=60))
+    assert machine.rested > before

@@ -115,4 +115,6 @@ class ForgetfulMachine(TriggerMachine, max_in_flight=6, dead_letter="dead.a", at
 def test_what_is_done_here_is_not_done_again() -> None:
     """What is asserted are the machine's invariants."""
     rounds = settings(deadline=None, max_examples=60, stateful_step_count=40)
+    before = ForgetfulMachine.rested
     run_state_machine_as_test(ForgetfulMachine, settings=rounds)
+    assert ForgetfulMachine.rested > before

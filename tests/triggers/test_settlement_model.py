@@ -33,4 +33,6 @@ class Confirmed(TriggerMachine, ack_confirm=True, timeout=20.0):
 def test_each_delivery_ends_in_one_settlement(machine: type[TriggerMachine]) -> None:
     """What is asserted are the machine's invariants."""
     rounds = settings(deadline=None, max_examples=20, stateful_step_count=50)
+    before = machine.rested
     run_state_machine_as_test(machine, settings=rounds)
+    assert machine.rested > before

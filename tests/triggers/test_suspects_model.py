@@ -202,4 +202,6 @@ def test_a_stop_while_the_child_of_one_that_is_over_its_time_ends_hands_it_back(
 def test_each_suspect_is_tried_alone_and_ends_once(machine: type[SuspectsMachine]) -> None:
     """What is asserted are the machine's invariants."""
     rounds = settings(deadline=None, max_examples=20, stateful_step_count=50)
+    before = machine.rested
     run_state_machine_as_test(machine, settings=rounds)
+    assert machine.rested > before

@@ -28,6 +28,8 @@ class TriggerMachine(RuleBasedStateMachine):
 
     config: ClassVar[dict[str, Any]]
     launch: Launch | str = "no other process knows it"
+    rested: ClassVar[int] = 0
+    """How many of them have come to rest, with nothing lost and nothing left."""
 
     def __init_subclass__(cls, **config: Any) -> None:
         super().__init_subclass__()
@@ -318,6 +320,7 @@ class TriggerMachine(RuleBasedStateMachine):
         try:
             if not self.task.cancelled():  # else it has failed already
                 self.come_to_rest()
+                type(self).rested += 1
         finally:
             self.task.cancel()
             self.loop.pass_by(20.0)
