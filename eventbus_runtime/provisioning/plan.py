@@ -18,7 +18,7 @@ from eventbus_runtime.provisioning.findings import Finding, note, warning
 from eventbus_runtime.provisioning.gates import changes_since
 from eventbus_runtime.provisioning.server import Server
 from eventbus_runtime.provisioning.shown import said
-from eventbus_runtime.provisioning.topology import refusal_of_fixed, refusal_of_unknown
+from eventbus_runtime.provisioning.topology import refusal_of_fixed, refusal_of_overlap, refusal_of_unknown
 from eventbus_runtime.subjects import any_covers, overlaps
 
 Config = Mapping[str, Any]
@@ -216,8 +216,7 @@ def _without_overlaps(items: list[Item], server: Server) -> list[Item]:
     for item in items:
         if item.action in (Action.CREATE, Action.UPDATE) and "subjects" in {one.field for one in item.differences}:
             refusals = tuple(
-                f'stream {item.name}: the stream {other} stores "{theirs}" already, and streams can\'t share subjects: '
-                f"narrow those of one, or use {other} with declare = false"
+                refusal_of_overlap(item.label, other, theirs)
                 for other, subjects in after.items()
                 for theirs in subjects
                 if other != item.name and any(overlaps(ours, theirs) for ours in after[item.name])

@@ -267,6 +267,14 @@ def refusal_of_unknown(label: str, table: str, config: Config, age: ServerAge) -
     )
 
 
+def refusal_of_overlap(label: str, other: str, subject: str) -> str:
+    """What to say of a stream, by its label, whose subjects another one stores."""
+    return (
+        f'{label}: the stream {other} stores "{subject}" already, in whole or in part, and streams can\'t share '
+        f"subjects: narrow those of one, or use {other} with declare = false"
+    )
+
+
 async def _refuse_unknown(bus: Bus, declared: _Declared) -> None:
     if unknown(declared.config, ServerAge(0)):
         level = (await bus.api("INFO")).get("api", {}).get("level", 0)
@@ -296,8 +304,5 @@ async def _explained(bus: Bus, declared: _Declared, error: ApiError) -> NotFound
         for subject in declared.config["subjects"]:
             for other in (await bus.api("STREAM.NAMES", {"subject": subject})).get("streams") or []:
                 if other != declared.config["name"]:
-                    return TopologyError(
-                        f'{declared.label}: the stream {other} stores "{subject}" already, in whole or in part, and '
-                        f"streams can't share subjects: narrow those of one, or use {other} with declare = false"
-                    )
+                    return TopologyError(refusal_of_overlap(declared.label, other, subject))
     return TopologyError(f"{declared.label}: the server refuses it: {error}: mend {declared.table}")
