@@ -178,3 +178,11 @@ class DeadLetterError(EventbusError):
 
 class TriggerError(EventbusError):
     """A trigger can't run, and trying again without a change can't help."""
+
+
+class ContractError(EventbusError):
+    """A value does not keep its contract: which message, which field, what was expected (S-40)."""
+
+
+class StepError(EventbusError):
+    """A step failed; begins with the step's name, as `step.eventbus.publish: subject is required` (S-33)."""

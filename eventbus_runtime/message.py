@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
@@ -13,6 +14,11 @@ Raw: TypeAlias = tuple[bytes, bytes, bytes, bytes | None]
 """One delivery as it came off the wire: subject, reply, payload, header block."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Longer than any that a server makes, and well below its max_control_line, above which it ends the connection.
+_LONGEST_TOKEN = 2048
+_WORD = r"[^\x00-\x20\x7f.*>]+"
+_ACK_SUBJECT = re.compile(rf"\$JS\.ACK(?:\.{_WORD}){{2,}}?(?:\.[0-9]{{1,20}}){{5}}(?:\.{_WORD})*")
 
 
 class AckToken(NamedTuple):
@@ -47,6 +53,20 @@ class AckToken(NamedTuple):
         except ValueError:
             raise ValueError(f"{token!r} is not a JetStream acknowledgement subject") from None
         return cls("" if domain == "_" else domain, stream, consumer, *numbers)
+
+
+def check_ack_subject(token: str) -> AckToken:
+    """Read an ack token that a stranger gave: more strictly than `AckToken.parse`, which reads those of the server.
+
+    Raises:
+        ValueError: it is not a JetStream acknowledgement subject (S-32).
+    """
+    if not token:
+        raise ValueError("ack_token is required")
+    if len(token) > _LONGEST_TOKEN or not _ACK_SUBJECT.fullmatch(token):
+        shown = token if len(token) <= 200 else f"{token[:200]}…"
+        raise ValueError(f"{shown!r} is not a JetStream acknowledgement subject ($JS.ACK.…)")
+    return AckToken.parse(token)
 
 
 class Message:
