@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from eventbus_runtime.cli.apply import apply
+from eventbus_runtime.cli.contracts import contracts
 from eventbus_runtime.cli.dead_letters import dead_letters
 from eventbus_runtime.cli.import_ import import_
 from eventbus_runtime.cli.plan import PlanCommand, plan
@@ -22,6 +23,7 @@ app.command("import")(import_)
 app.command()(render)
 app.command()(probe)
 app.command()(publish)
+app.command()(contracts)
 app.add_typer(dead_letters, name="dead-letters")
 
 

@@ -16,7 +16,10 @@ _SCALARS: dict[type, Kind] = {str: "string", bytes: "bytes", bool: "bool"}
 
 
 class Contract(BaseModel):
-    """A protobuf message: unknown fields are errors, nothing is converted in silence, values never change."""
+    """A protobuf message: unknown fields are errors, nothing is converted in silence, values never change.
+
+    Equal by content; those with a table (`headers`) have no hash, since a table has none.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 

@@ -214,7 +214,7 @@ class AckRequest(Contract):
     publish elsewhere (S-32)."""
 
     ack_token: Annotated[str, Number(1), AfterValidator(_check_token)] = Field(
-        description="The reply subject of the delivery; required."
+        description="The reply subject of the delivery; required.", json_schema_extra={"pattern": r"^\$JS\.ACK\."}
     )
 
 

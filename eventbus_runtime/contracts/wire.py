@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import IntEnum
 from functools import cache
 from typing import Any, TypeVar, cast
 
-from google.protobuf import (
-    descriptor_pb2,
-    duration_pb2,
-    empty_pb2,
-    json_format,
-    message_factory,
-    struct_pb2,
-)
-from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError
-from google.protobuf.message import Message as ProtoMessage
-from google.protobuf.unknown_fields import UnknownFieldSet
-from pydantic import ValidationError
-
 from eventbus_runtime.contracts.duration import Duration
 from eventbus_runtime.contracts.fields import Contract, Field, fields
+
+# Others read and write contracts by this one module, whatever the form.
+from eventbus_runtime.contracts.json_mapping import from_json as from_json
+from eventbus_runtime.contracts.json_mapping import to_json as to_json
+from eventbus_runtime.contracts.json_mapping import well_formed
 from eventbus_runtime.contracts.model import PACKAGE
 from eventbus_runtime.contracts.registry import enums, messages
+from eventbus_runtime.contracts.told import below, unknown, validated
+from eventbus_runtime.contracts.told import told as told
 from eventbus_runtime.errors import ContractError
+
+try:
+    from google.protobuf import descriptor_pb2, duration_pb2, empty_pb2, message_factory, struct_pb2
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from google.protobuf.message import DecodeError
+    from google.protobuf.message import Message as ProtoMessage
+    from google.protobuf.unknown_fields import UnknownFieldSet
+except ModuleNotFoundError:
+    raise ContractError("protobuf is not installed: pip install 'eventbus-runtime[rpc]'") from None
 
 C = TypeVar("C", bound=Contract)
 
@@ -77,11 +78,8 @@ def from_message(contract: type[C], message: ProtoMessage) -> C:
     Raises:
         ContractError: it has a field that the contract has not, or a value that it may not have.
     """
-    _refuse_unknown(message, contract.__name__)
-    try:
-        return contract.model_validate(_values(contract, message))
-    except ValidationError as error:
-        raise ContractError(told(error, contract.__name__)) from None
+    _refuse_unknown(contract, message, contract.__name__)
+    return validated(contract, _values(contract, message))
 
 
 def to_bytes(value: Contract) -> bytes:
@@ -103,32 +101,14 @@ def from_bytes(contract: type[C], data: bytes) -> C:
     return from_message(contract, message)
 
 
-def from_json(contract: type[C], values: Mapping[str, Any]) -> C:
-    """The value that a table holds, by protobuf's JSON mapping: bytes in base64, durations as "1.5s", enums by name.
+def from_struct(contract: type[C], struct: struct_pb2.Struct) -> C:
+    """The value that a Struct holds, as `from_json`. All its numbers are doubles: one above 2**53 - 1 may already have
+    lost its last digits on the way, so that only text will do for it.
 
     Raises:
-        ContractError: a key is unknown, or a value does not convert without loss; names the field.
+        ContractError: as `from_json`.
     """
-    message = message_class(contract)()
-    try:
-        json_format.ParseDict(dict(values), message)
-    except json_format.ParseError as error:
-        raise ContractError(f"{contract.__name__}: {error}") from None
-    return from_message(contract, message)
-
-
-def to_json(value: Contract) -> dict[str, Any]:
-    """The other way round, by the protobuf names; what has its default is left out, as protobuf does."""
-    return json_format.MessageToDict(to_message(value), preserving_proto_field_name=True)
-
-
-def told(error: ValidationError, contract: str) -> str:
-    """What is wrong with the values of a contract, as one line that names each field."""
-    parts = []
-    for one in error.errors(include_url=False, include_context=False, include_input=False):
-        where = ".".join(str(each) for each in one["loc"])
-        parts.append(f"{where}: {one['msg'].removeprefix('Value error, ')}")
-    return f"{contract}: {'; '.join(parts)}"
+    return from_json(contract, {name: _plain(value) for name, value in struct.fields.items()})
 
 
 @cache
@@ -172,7 +152,7 @@ def _fill(message: Any, value: Contract) -> None:
     for field in fields(type(value)):
         held = getattr(value, field.name)
         if field.kind == "map":
-            getattr(message, field.name).update(held)
+            getattr(message, field.name).update({well_formed(key): well_formed(one) for key, one in held.items()})
         elif field.kind == "message" and field.repeated:
             for one in held:
                 _fill(getattr(message, field.name).add(), one)
@@ -181,9 +161,9 @@ def _fill(message: Any, value: Contract) -> None:
                 getattr(message, field.name).SetInParent()
                 _fill(getattr(message, field.name), held)
         elif field.repeated:
-            getattr(message, field.name).extend(held)
+            getattr(message, field.name).extend(map(well_formed, held))
         else:
-            setattr(message, field.name, held)
+            setattr(message, field.name, well_formed(held) if field.kind == "string" else held)
 
 
 def _values(contract: type[Contract], message: Any) -> dict[str, Any]:
@@ -207,13 +187,27 @@ def _value(field: Field, message: Any) -> Any:
     return list(held) if field.repeated else held
 
 
-def _refuse_unknown(message: ProtoMessage, where: str) -> None:
-    unknown = sorted({one.field_number for one in UnknownFieldSet(message)})  # type: ignore[attr-defined]
-    if unknown:
-        numbers = ", ".join(map(str, unknown))
-        raise ContractError(f"{where}: unknown field {numbers}; this contract is strict")
-    for described, held in message.ListFields():
-        if described.message_type is None or described.message_type.GetOptions().map_entry:
+def _refuse_unknown(contract: type[Contract], message: Any, where: str) -> None:
+    numbers = sorted({one.field_number for one in UnknownFieldSet(message)})  # type: ignore[attr-defined]  # it iterates
+    if numbers:
+        known = [f"{field.number} {field.name}" for field in fields(contract)]
+        raise ContractError(f"{where}: {unknown(', '.join(map(str, numbers)), known)}")
+    for field in fields(contract):
+        if field.kind != "message" or not (field.repeated or message.HasField(field.name)):
             continue
-        for one in held if described.is_repeated else [held]:
-            _refuse_unknown(one, f"{where}.{described.name}")
+        held = getattr(message, field.name)
+        for index, one in enumerate(held if field.repeated else [held]):
+            at = below(where, field.name)
+            _refuse_unknown(cast(type[Contract], field.type), one, below(at, index) if field.repeated else at)
+
+
+def _plain(value: struct_pb2.Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return {name: _plain(one) for name, one in value.struct_value.fields.items()}
+        case "list_value":
+            return [_plain(one) for one in value.list_value.values]
+        case "null_value" | None:
+            return None
+        case kind:
+            return getattr(value, kind)
