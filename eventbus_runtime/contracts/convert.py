@@ -271,5 +271,5 @@ def _refuse_others(config: BaseModel, known: Iterable[str], contract: type[Contr
     others = set(type(config).model_fields) - set(known)
     if found := sorted(name for name in others if getattr(config, name) != getattr(default, name)):
         raise ContractError(
-            f"{contract.__name__} has no place for {', '.join(found)}: leave that out, or at its default"
+            f"{contract.__name__} has no place for {', '.join(found)}; leave that out, or at its default"
         )

@@ -39,7 +39,9 @@ class Duration(Contract):
         Raises:
             ValueError: that is more than 10,000 years.
         """
-        return cls(**_parts(nanoseconds))
+        parts = _parts(nanoseconds)
+        _check(parts["seconds"])
+        return cls(**parts)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -84,8 +86,9 @@ class Duration(Contract):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        if abs(self.seconds) > _MOST or abs(self.nanos) >= _SECOND:
-            raise ValueError("a duration has at most 10,000 years, and less than 1,000,000,000 nanos")
+        _check(self.seconds)
+        if abs(self.nanos) >= _SECOND:
+            raise ValueError("nanos of a duration must be less than 1,000,000,000")
         if self.seconds * self.nanos < 0:
             raise ValueError("seconds and nanos of a duration must have the same sign")
         return self
@@ -95,6 +98,11 @@ def _parts(total: int) -> dict[str, int]:
     sign = -1 if total < 0 else 1
     seconds, nanos = divmod(abs(total), _SECOND)
     return {"seconds": sign * seconds, "nanos": sign * nanos}
+
+
+def _check(seconds: int) -> None:
+    if abs(seconds) > _MOST:
+        raise ValueError("a duration has at most 10,000 years")
 
 
 def _exact(found: re.Match[str]) -> int:

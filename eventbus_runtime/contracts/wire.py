@@ -15,7 +15,7 @@ from eventbus_runtime.contracts.json_mapping import to_json as to_json
 from eventbus_runtime.contracts.json_mapping import well_formed
 from eventbus_runtime.contracts.model import PACKAGE
 from eventbus_runtime.contracts.registry import enums, messages
-from eventbus_runtime.contracts.told import below, unknown, validated
+from eventbus_runtime.contracts.told import below, validated
 from eventbus_runtime.contracts.told import told as told
 from eventbus_runtime.errors import ContractError
 
@@ -188,10 +188,12 @@ def _value(field: Field, message: Any) -> Any:
 
 
 def _refuse_unknown(contract: type[Contract], message: Any, where: str) -> None:
-    numbers = sorted({one.field_number for one in UnknownFieldSet(message)})  # type: ignore[attr-defined]  # it iterates
-    if numbers:
-        known = [f"{field.number} {field.name}" for field in fields(contract)]
-        raise ContractError(f"{where}: {unknown(', '.join(map(str, numbers)), known)}")
+    known = {field.number: field.name for field in fields(contract)}
+    for number in sorted({one.field_number for one in UnknownFieldSet(message)}):  # type: ignore[attr-defined]  # it iterates
+        if number in known:
+            raise ContractError(f"{below(where, known[number])}: field {number} came as another type")
+        listed = ", ".join(f"{one} {name}" for one, name in known.items()) or "none"
+        raise ContractError(f"{where}: unknown field {number} (known: {listed})")
     for field in fields(contract):
         if field.kind != "message" or not (field.repeated or message.HasField(field.name)):
             continue
