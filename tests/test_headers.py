@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from eventbus_runtime.headers import Headers, encode
 
 
+@pytest.mark.seed("S-53")
 def test_reading_a_name_gives_its_first_value_and_getall_all() -> None:
     """S-53: a consumer sees the first value of each header."""
     headers = Headers.parse(b"NATS/1.0\r\nTag: one\r\nOther: x\r\nTag: two\r\n\r\n")

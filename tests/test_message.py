@@ -65,6 +65,7 @@ def message(block: bytes | None = None) -> Message:
     return Message((b"orders.created", NINE.encode(), b'{"id": 1}', block))
 
 
+@pytest.mark.seed("S-53")
 def test_the_six_fields_and_what_the_token_says() -> None:
     """S-53."""
     one = message(b"NATS/1.0\r\nA: 1\r\n\r\n")
@@ -75,6 +76,7 @@ def test_the_six_fields_and_what_the_token_says() -> None:
     assert (one.delivery_count, one.pending, one.json()) == (3, 4, {"id": 1})
 
 
+@pytest.mark.seed("S-53")
 def test_the_origins_six_keys() -> None:
     """S-53: the sequence is a decimal string, the time is RFC 3339 with all its nanoseconds."""
     assert message(b"NATS/1.0\r\nA: 1\r\nA: 2\r\n\r\n").as_dict() == {

@@ -68,6 +68,7 @@ async def publish(url: str, *payloads: bytes) -> None:
     await client.close()
 
 
+@pytest.mark.seed("S-26")
 async def test_entered_it_runs_and_left_it_has_drained_without_a_trace(tmp_path: Path, server: NatsServer) -> None:
     """S-26 and invariant 5: and the same file can be run again."""
     path = write(tmp_path, CONFIG.format(url=server.url))
@@ -106,6 +107,7 @@ async def test_two_triggers_on_a_new_stream_start_without_a_warning(tmp_path: Pa
     assert [fact for fact in facts if isinstance(fact, Warned)] == []
 
 
+@pytest.mark.seed("S-24")
 async def test_an_open_connection_is_used_and_never_closed(tmp_path: Path, server: NatsServer) -> None:
     """S-24: it needs no address, and its owner goes on with it."""
     path = write(tmp_path, CONFIG.replace('url = "{url}"', ""))
@@ -132,6 +134,7 @@ async def test_a_listener_that_raises_harms_nothing_and_is_named(tmp_path: Path,
     assert any(isinstance(fact, Warned) and fact.name == "Broken" for fact in facts)
 
 
+@pytest.mark.seed("S-23")
 async def test_without_an_address_it_names_both_variables(tmp_path: Path) -> None:
     """S-23."""
     path = write(tmp_path, CONFIG.replace('url = "{url}"', ""))

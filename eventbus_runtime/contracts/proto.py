@@ -18,6 +18,8 @@ def proto_text() -> str:
 
 
 def _lines() -> Iterator[str]:
+    yield "// Written by `eventbus contracts --format proto`; do not edit."
+    yield ""
     yield 'syntax = "proto3";'
     yield ""
     yield f"package {PACKAGE};"

@@ -37,7 +37,9 @@ def hooks(client: Client) -> dict[str, object]:
     }
 
 
+@pytest.mark.seed("S-24")
 async def test_it_is_used_and_given_back_as_it_was(server: NatsServer) -> None:
+    """S-24."""
     client = await connected(server)
     before = hooks(client)
     async with NatsBus.adopt("main", client, config=BusConfig(inbox_prefix="_INBOX_x")) as bus:
@@ -59,7 +61,9 @@ async def test_it_is_used_and_given_back_as_it_was(server: NatsServer) -> None:
     await client.close()
 
 
+@pytest.mark.seed("S-24")
 async def test_its_owner_goes_on_using_it(server: NatsServer) -> None:
+    """S-24."""
     client = await connected(server)
     got: list[bytes] = []
 

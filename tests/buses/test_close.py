@@ -97,6 +97,7 @@ async def test_what_was_sent_before_leaving_has_reached_the_server(server: NatsS
         assert stored == 5000
 
 
+@pytest.mark.seed("S-24")
 async def test_nothing_is_written_after_leaving_and_leaving_twice_is_fine(server: NatsServer) -> None:
     """S-24: stop is idempotent."""
     bus = bus_on(server.url)
@@ -123,6 +124,7 @@ async def test_leaving_a_server_that_does_nothing_takes_few_seconds(server: Nats
     gc.collect()
 
 
+@pytest.mark.seed("S-26")
 async def test_a_bus_that_is_left_and_made_anew_works(server: NatsServer) -> None:
     """S-26: a stopped and re-created module works."""
     for _ in range(3):

@@ -40,6 +40,7 @@ async def test_a_bus_runs_once_connected_and_is_stopped_after_leaving(server: Na
     assert facts.states == [State.RUNNING, State.STOPPED]
 
 
+@pytest.mark.seed("S-24")
 async def test_an_unreachable_bus_is_retried_until_it_is_there() -> None:
     """S-24: reconnects for ever."""
     server = NatsServer()
@@ -60,7 +61,9 @@ async def test_an_unreachable_bus_is_retried_until_it_is_there() -> None:
         server.remove()
 
 
+@pytest.mark.seed("S-24")
 async def test_a_server_that_says_nothing_ends_the_attempt_in_time() -> None:
+    """S-24."""
     facts = Facts()
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -144,6 +147,7 @@ async def test_the_bus_moves_to_a_server_that_the_first_one_told_of(make_server:
         assert bus.counters.reconnects == 1
 
 
+@pytest.mark.seed("S-24")
 async def test_two_concurrent_first_uses_leave_one_connection(make_server: MakeServer) -> None:
     """S-24: one connection per bus."""
     monitor = free_port()
@@ -165,6 +169,7 @@ async def test_the_connection_bears_the_configured_name(make_server: MakeServer)
             assert [there["name"] for there in connections(monitor)] == [expected]
 
 
+@pytest.mark.seed("S-23")
 def test_a_bus_without_an_address_names_both_variables() -> None:
     """S-23: what needs a connection fails, naming both variables."""
     with pytest.raises(ConfigError, match=r"buses\.main\.url: .*EVENTBUS_MAIN_URI, or NATS_URL"):

@@ -53,6 +53,7 @@ def test_json_says_the_same_and_hides_credentials() -> None:
     }
 
 
+@pytest.mark.seed("S-14")
 def test_an_empty_address_is_unreachable() -> None:
     """S-14."""
     done = eventbus("probe", "")

@@ -85,6 +85,7 @@ def test_no_file_at_all_is_one_sentence(folder: Path) -> None:
     assert found.stderr == "no configuration: name a file, or set EVENTBUS_CONFIG to one or to its whole text\n"
 
 
+@pytest.mark.seed("S-23")
 def test_a_bus_without_address_is_an_error_only_when_it_is_to_run(folder: Path) -> None:
     """S-23."""
     (folder / "app.toml").write_text(SHORT.replace('url = "nats://127.0.0.1:4222"', ""))

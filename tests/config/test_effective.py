@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import tomllib
 
+import pytest
+
 from eventbus_runtime.config.effective import effective
 from eventbus_runtime.config.model import RuntimeConfig
 from eventbus_runtime.config.schema import json_schema
@@ -40,6 +42,7 @@ def test_what_the_short_form_left_out_is_marked_and_nothing_else(project: Projec
     assert 'subjects = ["orders.>"]' in lines
 
 
+@pytest.mark.seed("S-3")
 def test_secrets_are_masked(project: Project) -> None:
     """S-3."""
     text = printed(project, LONG)

@@ -43,6 +43,7 @@ def test_seven_mistakes_show_at_once_each_with_its_line_in_file_order(project: P
     ]
 
 
+@pytest.mark.seed("S-50")
 @pytest.mark.parametrize(
     ("line", "text"),
     [
@@ -81,6 +82,7 @@ def test_a_table_that_is_none_is_said_to_be_wrong(project: Project) -> None:
     assert "app.toml:1: consumers: expected a table, got the number 5" in project.problems("consumers = 5\n" + SHORT)
 
 
+@pytest.mark.seed("S-3")
 def test_a_mistake_never_shows_a_secret(project: Project) -> None:
     """S-3."""
     auth = '[buses.main.auth]\nuser = "me"\npassword = 1234\npasword = "hunter2"\n'
@@ -90,6 +92,7 @@ def test_a_mistake_never_shows_a_secret(project: Project) -> None:
     assert "hunter2" not in lines
 
 
+@pytest.mark.seed("S-3")
 def test_what_stands_in_place_of_a_table_of_secrets_is_not_shown(project: Project) -> None:
     """S-3."""
     assert project.problem(SHORT, environ={"EVENTBUS__BUSES__MAIN__AUTH": "hunter2"}) == (

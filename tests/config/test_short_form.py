@@ -53,11 +53,15 @@ def test_two_triggers_with_one_dead_letter_share_its_stream(project: Project) ->
     assert project.load(SHORT + more).dead_letter_streams == {"billing": "DEAD_BILLING"}
 
 
+@pytest.mark.seed("S-25")
 def test_no_bus_is_one_bus_main(project: Project) -> None:
+    """S-25."""
     assert list(project.load(STREAM).config.buses) == ["main"]
 
 
+@pytest.mark.seed("S-50")
 def test_a_declared_consumer_of_the_triggers_name_is_its_own(project: Project) -> None:
+    """S-50."""
     toml = STREAM + '[consumers.billing]\nstream = "ORDERS"\nack_wait = "5s"\n[triggers.billing]\n'
     config = project.load(toml).config
     assert config.triggers["billing"].consumer == "billing"
@@ -83,6 +87,7 @@ def test_no_stream_at_all_says_what_to_add(project: Project) -> None:
     )
 
 
+@pytest.mark.seed("S-25")
 def test_two_buses_and_none_named_is_an_error(project: Project) -> None:
     """S-25."""
     assert project.problem("[buses.a]\n[buses.b]\n" + STREAM) == (

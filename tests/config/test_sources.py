@@ -166,6 +166,7 @@ def test_a_missing_folder_of_secrets_is_an_error(project: Project) -> None:
     assert found.startswith("EVENTBUS_SECRETS_DIR: none can't be read as a folder of secrets")
 
 
+@pytest.mark.seed("S-23")
 def test_the_variable_of_a_bus_beats_the_file(project: Project) -> None:
     """S-23."""
     toml = SHORT.replace("buses.main", "buses.east-1")
@@ -173,6 +174,7 @@ def test_the_variable_of_a_bus_beats_the_file(project: Project) -> None:
     assert bus.url == ("nats://a:1", "nats://b:2")
 
 
+@pytest.mark.seed("S-23")
 def test_nats_url_only_fills_a_gap(project: Project) -> None:
     """S-23."""
     environ = {"NATS_URL": "nats://gap"}
@@ -183,6 +185,7 @@ def test_nats_url_only_fills_a_gap(project: Project) -> None:
     assert project.load(without, environ=environ).config.buses["main"].url == ("nats://own",)
 
 
+@pytest.mark.seed("S-23")
 def test_a_bus_without_address_passes_the_check_and_names_both_variables_when_it_is_to_run(project: Project) -> None:
     """S-23."""
     loaded = project.load(SHORT.replace("buses.main", "buses.east-1").replace('url = "nats://127.0.0.1:4222"', ""))

@@ -31,6 +31,7 @@ def bus(*lines: str) -> str:
     return "\n".join(["[buses.main]", *lines])
 
 
+@pytest.mark.seed("S-4", "S-5")
 def test_the_matrix_is_that_of_the_rules() -> None:
     """S-4, S-5."""
     assert set(TARGETS) == {
@@ -50,8 +51,10 @@ def test_the_matrix_is_that_of_the_rules() -> None:
     }
 
 
+@pytest.mark.seed("S-5")
 @pytest.mark.parametrize(("provider", "target"), list(product(MATRIX, TARGETS)))
 def test_a_pair_is_taken_or_refused_by_both_names(project: Project, provider: str, target: str) -> None:
+    """S-5."""
     toml = bus(f'provider = "{provider}"', f'deploy_target = "{target}"')
     if target in MATRIX[provider]:
         assert project.load(toml).config.buses["main"].deploy_target == target
@@ -62,6 +65,7 @@ def test_a_pair_is_taken_or_refused_by_both_names(project: Project, provider: st
         )
 
 
+@pytest.mark.seed("S-5")
 @pytest.mark.parametrize(
     ("lines", "text"),
     [
@@ -91,9 +95,11 @@ def test_a_pair_is_taken_or_refused_by_both_names(project: Project, provider: st
     ],
 )
 def test_what_is_in_no_row_is_refused_with_what_is(project: Project, lines: tuple[str, ...], text: str) -> None:
+    """S-5."""
     assert project.problem(bus(*lines)) == text
 
 
+@pytest.mark.seed("S-7")
 @pytest.mark.parametrize("version", ["latest", "LATEST", "Latest", " latest "])
 def test_latest_is_refused_with_the_reason_and_an_example(project: Project, version: str) -> None:
     """S-7."""
@@ -115,6 +121,7 @@ def test_what_is_for_provisioning_is_no_warning(project: Project) -> None:
     assert project.warnings(SHORT.replace("[buses.main]", f"[buses.main]\n{lines}")) == []
 
 
+@pytest.mark.seed("S-8")
 @pytest.mark.parametrize("replicas", [-1, 0])
 def test_no_replicas_can_be_said(project: Project, replicas: int) -> None:
     """S-8: `inputs.resolve` takes it for 1."""
@@ -145,6 +152,7 @@ def test_a_command_that_talks_to_it_says_so(project: Project) -> None:
     assert (done.returncode, done.stderr.decode()) == (2, f'buses.events.provider: "kafka" {CANNOT_RUN}\n')
 
 
+@pytest.mark.seed("S-23")
 def test_nats_url_is_no_address_of_another_provider(project: Project) -> None:
     """S-23."""
     path = project.write("app.toml", '[buses.events]\nprovider = "kafka"\n[buses.main]')

@@ -79,6 +79,7 @@ def by_kind(resources: Iterable[Resource]) -> dict[str, Resource]:
     return {one.kind: one for one in resources}
 
 
+@pytest.mark.seed("S-6", "S-10")
 def test_app_platform_gets_a_container_to_the_letter() -> None:
     """S-6, S-10."""
     found = NATS.resources(bus(version="2.15.1", replicas=3, jetstream={"max_storage_bytes": "1GiB"}), APP_PLATFORM)
@@ -104,7 +105,9 @@ def test_app_platform_gets_a_container_to_the_letter() -> None:
     }
 
 
+@pytest.mark.seed("S-10")
 def test_app_platform_without_jetstream_has_no_storage() -> None:
+    """S-10."""
     (container,) = NATS.resources(bus(jetstream={"enabled": False}), APP_PLATFORM)
     assert container.properties == {
         "image": f"docker.io/library/nats:{DEFAULT_VERSION}",
@@ -114,12 +117,14 @@ def test_app_platform_without_jetstream_has_no_storage() -> None:
     }
 
 
+@pytest.mark.seed("S-10")
 def test_the_size_of_the_storage_is_said_only_where_it_is_declared() -> None:
     """S-10: not the one that is worked out for a volume."""
     found = by_kind(NATS.resources(bus(limits={"storage": "10Gi"}), APP_PLATFORM))
     assert found["infra.storage"].properties == {}
 
 
+@pytest.mark.seed("S-8")
 @pytest.mark.parametrize("replicas", [-3, 0, 1])
 def test_no_replicas_are_one(replicas: int) -> None:
     """S-8."""
@@ -127,6 +132,7 @@ def test_no_replicas_are_one(replicas: int) -> None:
     assert found["infra.container_service"].properties["instance_count"] == "1"
 
 
+@pytest.mark.seed("S-6")
 def test_the_labels_are_those_of_the_target_asked_for(small: None) -> None:
     """S-6: not read from the configuration."""
     declared = bus(deploy_target="self_hosted")
@@ -210,6 +216,7 @@ def test_what_app_platform_can_not_keep_is_a_warning(small: None) -> None:
     assert len(NATS.warnings(bus(jetstream={"enabled": False}), APP_PLATFORM)) == 3
 
 
+@pytest.mark.seed("S-11")
 def test_aws_ecs_is_not_implemented_and_yields_nothing() -> None:
     """S-11."""
     for verb in (NATS.resources, NATS.warnings):
@@ -221,6 +228,7 @@ def test_aws_ecs_is_not_implemented_and_yields_nothing() -> None:
         )
 
 
+@pytest.mark.seed("S-5")
 @pytest.mark.parametrize("target", ["aws.msk", "digitalocean.managed_kafka", "aws.kinesis", "mars"])
 def test_a_pair_that_is_not_in_the_matrix_is_refused(target: str) -> None:
     """S-5."""
@@ -228,6 +236,7 @@ def test_a_pair_that_is_not_in_the_matrix_is_refused(target: str) -> None:
         NATS.resources(bus(), target)
 
 
+@pytest.mark.seed("S-7")
 @pytest.mark.parametrize("target", MATRIX["nats"])
 def test_latest_is_refused_on_every_target(target: str, small: None) -> None:
     """S-7."""
@@ -235,6 +244,7 @@ def test_latest_is_refused_on_every_target(target: str, small: None) -> None:
         NATS.resources(bus(version="Latest"), target)
 
 
+@pytest.mark.seed("S-12")
 @pytest.mark.parametrize(
     ("outputs", "env", "found"),
     [
@@ -252,6 +262,7 @@ def test_the_connection_string(outputs: dict[str, str], env: str, found: str) ->
     assert NATS.connection_string(state, env) == found
 
 
+@pytest.mark.seed("S-12")
 @pytest.mark.parametrize(
     ("outputs", "env", "wanted"),
     [({}, "", '"uri"'), ({"uri": ""}, "prod", '"uri.prod" or "uri"'), ({"uri.prod": "nats://b"}, "", '"uri"')],
@@ -291,6 +302,7 @@ def run_command(declared: DeclaredBus) -> str:
     return by_kind(NATS.resources(declared, APP_PLATFORM))["infra.container_service"].properties["run_command"]
 
 
+@pytest.mark.seed("S-9")
 async def test_the_run_command_starts_a_server_with_jetstream_and_monitor(tmp_path: Path) -> None:
     """S-9."""
     monitor = free_port()
@@ -305,6 +317,7 @@ async def test_the_run_command_starts_a_server_with_jetstream_and_monitor(tmp_pa
     assert (tmp_path / "store" / "jetstream").is_dir()
 
 
+@pytest.mark.seed("S-9")
 async def test_the_run_command_without_jetstream_starts_a_server_that_takes_routes(tmp_path: Path) -> None:
     """S-9."""
     monitor, routes = free_port(), free_port()
@@ -321,6 +334,7 @@ async def test_the_run_command_without_jetstream_starts_a_server_that_takes_rout
         await writer.wait_closed()
 
 
+@pytest.mark.seed("S-9")
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -21,7 +21,9 @@ SECOND, HOUR = 10**9, 3600 * 10**9
 LABELS = {"provider": "nats"}
 
 
+@pytest.mark.seed("S-13")
 def test_a_stream_with_all_that_can_be_said() -> None:
+    """S-13."""
     spec = StreamSpec("ORDERS", ("orders.>", "returns.*"), "workqueue", 3, 1 << 30, 72 * HOUR, 30 * SECOND)
     assert stream_resources([spec], State({"uri": Output("nats://h:4222")})) == (
         Resource(
@@ -42,8 +44,10 @@ def test_a_stream_with_all_that_can_be_said() -> None:
     )
 
 
+@pytest.mark.seed("S-13")
 @pytest.mark.parametrize("replicas", [-1, 0])
 def test_a_stream_with_nothing_said(replicas: int) -> None:
+    """S-13."""
     (resource,) = stream_resources([StreamSpec("S", ("s",), num_replicas=replicas)], State())
     assert resource.properties == {
         "name": "S",
@@ -54,13 +58,16 @@ def test_a_stream_with_nothing_said(replicas: int) -> None:
     }
 
 
+@pytest.mark.seed("S-13")
 def test_no_streams_are_no_resources_and_missing_ones_are_skipped() -> None:
+    """S-13."""
     assert stream_resources([], State()) == ()
     assert stream_resources([None], State(), [None]) == ()
     found = stream_resources([None, StreamSpec("A", ("a",)), None, StreamSpec("B", ("b",))], State())
     assert [one.name for one in found] == ["A", "B"]
 
 
+@pytest.mark.seed("S-13")
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
@@ -73,11 +80,13 @@ def test_no_streams_are_no_resources_and_missing_ones_are_skipped() -> None:
     ],
 )
 def test_a_stream_that_can_not_be_made_is_named(spec: StreamSpec, text: str) -> None:
+    """S-13."""
     with pytest.raises(ConfigError) as caught:
         stream_resources([None, spec], State())
     assert str(caught.value) == text
 
 
+@pytest.mark.seed("S-3")
 @pytest.mark.parametrize("uri", [Output("nats://h", sensitive=True), Output("nats://me:hunter2@h")])
 def test_an_address_that_is_secret_is_named_and_not_written(uri: Output) -> None:
     """S-3: resources are shown in plans."""
@@ -160,6 +169,7 @@ def test_what_a_configuration_declares() -> None:
     )
 
 
+@pytest.mark.seed("S-13")
 @pytest.mark.parametrize(
     ("nanoseconds", "text"),
     [
@@ -183,7 +193,7 @@ def test_what_a_configuration_declares() -> None:
     ],
 )
 def test_a_duration_is_written_as_go_does(nanoseconds: int, text: str) -> None:
-    """The examples of Go's own tests (time_test.go, durationTests), and some more."""
+    """S-13, and the examples of Go's own tests (time_test.go, durationTests), and some more."""
     assert go_duration(nanoseconds) == text
 
 

@@ -50,7 +50,9 @@ async def probed(uri: str, limit: float = LIMIT, monitor: str = "", config: BusC
     return found
 
 
+@pytest.mark.seed("S-14")
 async def test_a_healthy_server(server: NatsServer) -> None:
+    """S-14."""
     found = await probed(server.url)
     assert (found.uri, found.status, found.error) == (server.url, Health.HEALTHY, "")
     assert found.server_version.startswith("2.")
@@ -62,7 +64,9 @@ async def test_an_address_without_a_scheme_is_a_nats_address(server: NatsServer)
     assert (await probed(f"127.0.0.1:{server.port}")).status is Health.HEALTHY
 
 
+@pytest.mark.seed("S-14")
 async def test_a_server_without_jetstream_is_degraded(make_server: MakeServer) -> None:
+    """S-14."""
     found = await probed(make_server(jetstream=False).url)
     assert (found.status, found.error) == (
         Health.DEGRADED,
@@ -82,8 +86,11 @@ async def test_a_closed_port_is_unreachable_at_once() -> None:
     assert found.seconds < LIMIT / 2
 
 
+@pytest.mark.seed("S-14")
 @pytest.mark.parametrize("limit", [0.5, 1.0])
 async def test_a_port_that_accepts_and_says_nothing_is_unreachable_in_time(limit: float) -> None:
+    """S-14."""
+
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -149,10 +156,12 @@ async def test_wrong_credentials_are_unreachable_and_not_shown(make_server: Make
         assert "hunter3" not in repr(found)
 
 
+@pytest.mark.seed("S-14")
 @pytest.mark.parametrize(
     "uri", ["", "  ", "http://x", "nats://", "nats://me:hun/ter2@host", "nats://a:99999", "nats://a:1,nats://b:2"]
 )
 async def test_what_is_no_address_is_unreachable_and_its_password_not_shown(uri: str) -> None:
+    """S-14."""
     found = await probed(uri)
     assert found.status is Health.UNREACHABLE
     assert found.error in (
@@ -204,7 +213,9 @@ async def test_more_streams_than_one_answer_holds(server: NatsServer) -> None:
     assert (await probed(server.url, 10.0)).status is Health.HEALTHY
 
 
+@pytest.mark.seed("S-14")
 async def test_a_monitor_that_is_named_counts(make_server: MakeServer) -> None:
+    """S-14."""
     port = free_port()
     server = make_server(f'http: "127.0.0.1:{port}"')
     found = await probed(server.url, monitor=f"http://127.0.0.1:{port}/")
@@ -228,9 +239,11 @@ def member_without_peers(monitor: int) -> str:
     )
 
 
+@pytest.mark.seed("S-14")
 async def test_the_usual_port_of_a_monitor_counts_only_where_it_is_the_same_servers(
     make_server: MakeServer, server: NatsServer
 ) -> None:
+    """S-14."""
     sick = make_server(member_without_peers(module.MONITOR_PORT))
     found = await probed(sick.url)
     assert found.status is Health.DEGRADED
@@ -264,7 +277,9 @@ async def test_where_nodes_do_not_tell_of_each_other_the_monitor_shows_a_quorum_
         assert ALONE in found.error
 
 
+@pytest.mark.seed("S-14")
 async def test_a_replica_that_is_gone_degrades_its_stream_and_the_meta_group() -> None:
+    """S-14."""
     async with cluster_of_three() as cluster:
         leader = await meta_leader(cluster.monitors["n1"])
         async with NatsBus("main", BusConfig(), urls=[cluster.nodes[leader].url]) as bus:

@@ -18,7 +18,9 @@ from tests.provisioning.plug_in import install
 BUS = DeclaredBus(RuntimeConfig.model_validate({"buses": {"main": {}}}), "main")
 
 
+@pytest.mark.seed("S-1")
 def test_nats_is_built_in() -> None:
+    """S-1."""
     provider: Provider = Providers().get("nats")
     assert isinstance(provider, NatsProvider)
     assert (provider.name, "kubernetes" in provider.targets) == ("nats", True)
@@ -29,19 +31,23 @@ def test_a_provider_of_the_matrix_that_no_package_brings_says_so() -> None:
         Providers().get("kafka")
 
 
+@pytest.mark.seed("S-5")
 def test_an_unknown_provider_lists_the_known_ones() -> None:
     """S-5."""
     with pytest.raises(ConfigError, match=r'^unknown provider "rabbit"; known: nats, kafka, kinesis$'):
         Providers().get("rabbit")
 
 
+@pytest.mark.seed("S-1")
 def test_a_plug_in_is_found_by_its_entry_point(tmp_path: Path) -> None:
+    """S-1."""
     install(tmp_path, "kafka", 'targets = ("aws.msk", "kubernetes")')
     provider = Providers().get("kafka")
     assert provider.resources(BUS, "aws.msk") == [Resource("infra.kafka", "main")]
     assert provider.connection_string(State({"uri": Output("kafka:9092")})) == "kafka:9092"
 
 
+@pytest.mark.seed("S-11")
 def test_a_plug_ins_target_that_is_not_implemented_fails_by_name(tmp_path: Path) -> None:
     """S-11."""
     install(tmp_path, "pulsar", 'targets = ("aws.eks", "kubernetes")')
@@ -63,7 +69,9 @@ def test_a_plug_in_is_imported_only_when_it_is_asked_for(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.seed("S-1")
 def test_a_plug_in_that_lacks_a_verb_is_refused(tmp_path: Path) -> None:
+    """S-1."""
     install(tmp_path, "pulsar", "", "class provider:\n    name = 'pulsar'\n    resources = probe = None\n")
     with pytest.raises(ConfigError, match=r"is no provider: it has no targets, warnings, connection_string, stream_r"):
         Providers().get("pulsar")
@@ -74,7 +82,9 @@ def test_a_plug_in_can_not_take_the_place_of_nats(tmp_path: Path) -> None:
     assert isinstance(Providers().get("nats"), NatsProvider)
 
 
+@pytest.mark.seed("S-1")
 def test_one_can_be_registered_and_is_known_to_this_registry_alone(tmp_path: Path) -> None:
+    """S-1."""
     install(tmp_path, "pulsar", 'targets = ("kubernetes",)')
     provider: Provider = import_module("pulsar_plug_in").Provider()
     providers = Providers()

@@ -24,15 +24,19 @@ SECRETS = st.text("qxzQXZ\n'\"\\é", min_size=3)
 NAMES = st.text("abcdef.", min_size=1)
 
 
+@pytest.mark.seed("S-2")
 @pytest.mark.parametrize("what", ["properties", "labels"])
 @pytest.mark.parametrize("value", [1, None, True, ["a"], {"a": "b"}, b"a"])
 def test_what_is_no_text_is_refused_and_not_shown(what: str, value: object) -> None:
+    """S-2."""
     held: dict[str, Any] = {what: {"good": "a", "bad": value}}
     with pytest.raises(TypeError, match=f"^{what} of infra.x y must be texts: 'bad' is {type(value).__name__}$"):
         Resource("infra.x", "y", **held)
 
 
+@pytest.mark.seed("S-2")
 def test_kind_name_and_keys_are_texts() -> None:
+    """S-2."""
     number: Any = 1
     with pytest.raises(TypeError, match="name of a resource must be a text, not int"):
         Resource("infra.x", number)
@@ -65,7 +69,9 @@ def test_outputs_are_equal_by_value_and_sensitivity() -> None:
     assert Output("a") != "a"
 
 
+@pytest.mark.seed("S-3")
 def test_what_is_not_sensitive_is_shown() -> None:
+    """S-3."""
     state = State({"uri": Output("nats://h"), "password": Output("hunter2", sensitive=True)})
     assert repr(state) == f"<State uri='nats://h', password='{HIDDEN}'>"
     assert state.shown() == {"uri": "nats://h", "password": HIDDEN}
@@ -120,6 +126,7 @@ def forms(secret: str) -> set[str]:
     return {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
 
 
+@pytest.mark.seed("S-3")
 @given(SECRETS, st.dictionaries(NAMES, SECRETS.map(lambda text: Output(text, sensitive=True))))
 def test_a_sensitive_value_shows_nowhere(secret: str, others: Mapping[str, Output]) -> None:
     """S-3."""

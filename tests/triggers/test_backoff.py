@@ -73,6 +73,7 @@ async def test_a_time_that_is_past_rings_at_once() -> None:
         assert await Alarm().wait(0.0) is None  # type: ignore[func-returns-value]
 
 
+@pytest.mark.seed("S-52")
 async def test_a_ring_takes_the_timer_away() -> None:
     """S-52: no timer is left behind by a wait, so a later wait is not ended by it."""
     loop = asyncio.get_running_loop()

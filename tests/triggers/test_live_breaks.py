@@ -51,6 +51,7 @@ async def test_a_server_killed_three_times_under_load_loses_nothing_and_few_fact
         assert len(live.facts) < 30
 
 
+@pytest.mark.seed("S-52")
 async def test_a_stream_and_consumer_that_appear_later_are_picked_up_with_one_timer(server: NatsServer) -> None:
     """S-52: attach only, an error is retried after a back-off, with one timer re-armed."""
     handled: list[bytes] = []

@@ -45,6 +45,7 @@ async def test_two_at_once_make_one_settlement(server: NatsServer) -> None:
         assert list(observer.settlements().values()) == [[b""]]
 
 
+@pytest.mark.seed("S-54")
 async def test_nothing_is_acked_that_the_user_did_not_ack_and_the_slot_stays_taken(server: NatsServer) -> None:
     """S-54: in the origin nothing is acked by itself; and `max_in_flight` counts until the settlement."""
     held: list[Delivery] = []

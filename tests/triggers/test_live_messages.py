@@ -35,6 +35,7 @@ def hpub(subject: bytes, lines: bytes, payload: bytes) -> bytes:
     return b"HPUB %b %d %d\r\n%b%b\r\n" % (subject, len(head), len(head) + len(payload), head, payload)
 
 
+@pytest.mark.seed("S-53", "S-72")
 async def test_the_six_fields_have_their_types(server: NatsServer) -> None:
     """S-53, S-72."""
     before = datetime.now(UTC) - timedelta(seconds=1)

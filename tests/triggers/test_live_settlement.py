@@ -64,10 +64,13 @@ async def test_every_delivery_is_settled_exactly_once(server: NatsServer) -> Non
         assert counters.in_flight == 0
 
 
+@pytest.mark.seed("S-54")
 @pytest.mark.parametrize(
     "error", [ValueError("x"), ExceptionGroup("several", [KeyError("k")]), SystemExit(3), KeyboardInterrupt()]
 )
 async def test_a_handler_that_raised_is_never_acked(server: NatsServer, error: BaseException) -> None:
+    """S-54."""
+
     async def handler(message: Message) -> None:
         if message.payload == b"bad":
             raise error

@@ -12,6 +12,7 @@ from collections import Counter
 from contextlib import suppress
 
 import anyio
+import pytest
 
 from eventbus_runtime.errors import BusUnavailableError
 from eventbus_runtime.events import State
@@ -214,8 +215,9 @@ async def test_a_stop_while_messages_pour_in_loses_and_doubles_none(server: Nats
         assert (await bus.api("CONSUMER.INFO.S.c"))["num_ack_pending"] == 0
 
 
+@pytest.mark.seed("S-51")
 async def test_nothing_is_left_after_the_stop(make_server: MakeServer) -> None:
-    """No task, no timer, no thread here; no subscription and no pull request at the server."""
+    """S-51: no task, no timer, no thread here; no subscription and no pull request at the server."""
     port = free_port()
     server = make_server(f'http: "127.0.0.1:{port}"')
 

@@ -153,6 +153,7 @@ async def test_what_is_asked_for_never_exceeds_the_window_as_counted_from_outsid
         assert list(observer.settlements().values()) == [[b""]] * 500
 
 
+@pytest.mark.seed("S-51")
 async def test_it_refuses_a_second_run_and_goes_on_with_the_first(server: NatsServer) -> None:
     """S-51: a second start without stop is an error and leaves the first loop running."""
     handled: list[int] = []
@@ -167,6 +168,7 @@ async def test_it_refuses_a_second_run_and_goes_on_with_the_first(server: NatsSe
         await until(lambda: handled == [1])
 
 
+@pytest.mark.seed("S-51")
 async def test_a_stop_before_the_start_makes_the_start_a_stopped_one(server: NatsServer) -> None:
     """S-51: stop is safe before start."""
 
