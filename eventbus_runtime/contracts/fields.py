@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from dataclasses import dataclass
 from enum import IntEnum
@@ -68,6 +69,11 @@ def fields(model: type[Contract]) -> tuple[Field, ...]:
         kind, held = _kind(inner, number, f"{model.__name__}.{name}")
         found.append(Field(name, number.number, kind, repeated, held, info.description or ""))
     return tuple(sorted(found, key=lambda each: each.number))
+
+
+def about(held: type) -> str:
+    """What a message or an enum is, for who knows nothing of this package: its docstring, without rule numbers."""
+    return re.sub(r" \(S-\d+\)", "", " ".join((held.__doc__ or "").split()))
 
 
 def _item(annotation: Any) -> tuple[Any, bool]:

@@ -27,7 +27,8 @@ _BITS = {"int32": 31, "int64": 63}
 
 def from_json(contract: type[C], values: Mapping[str, Any]) -> C:
     """The value that a table holds: names as in protobuf or in camel case, bytes in base64, durations as "1.5s", enums
-    by name or number, numbers as numbers or text; null is absent.
+    by name or number, numbers as numbers or text; null is absent. A Struct's numbers are doubles: one above 2**53 - 1
+    may have lost its last digits on the way, so that only text will do for it.
 
     Raises:
         ContractError: a key is unknown or there twice, or a value does not convert without loss. Names every field of

@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Any, cast
 
 from eventbus_runtime.contracts.duration import PATTERN
-from eventbus_runtime.contracts.fields import Contract, Field, fields
+from eventbus_runtime.contracts.fields import Contract, Field, about, fields
 from eventbus_runtime.contracts.model import PACKAGE
 from eventbus_runtime.contracts.registry import CONTRACTS, Spec, enums, messages
 
@@ -47,7 +47,7 @@ def _message(contract: type[Contract]) -> dict[str, Any]:
     required = [name for name, info in contract.model_fields.items() if info.is_required()]
     return {
         "type": "object",
-        "description": _line(contract),
+        "description": about(contract),
         "properties": {field.name: _field(contract, field) for field in fields(contract)},
         **({"required": required} if required else {}),
         "additionalProperties": False,
@@ -81,12 +81,8 @@ def _type(field: Field) -> dict[str, Any]:
 
 
 def _enum(held: type[IntEnum]) -> dict[str, Any]:
-    return {"description": _line(held), "enum": [*(each.name for each in held), *(each.value for each in held)]}
+    return {"description": about(held), "enum": [*(each.name for each in held), *(each.value for each in held)]}
 
 
 def _reference(held: type) -> dict[str, str]:
     return {"$ref": f"#/$defs/{held.__name__}"}
-
-
-def _line(held: type) -> str:
-    return " ".join((held.__doc__ or "").split())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 
 from eventbus_runtime.contracts.duration import Duration
-from eventbus_runtime.contracts.fields import Contract, Field, fields
+from eventbus_runtime.contracts.fields import Contract, Field, about, fields
 from eventbus_runtime.contracts.model import PACKAGE
 from eventbus_runtime.contracts.registry import enums, messages
 
@@ -33,7 +33,7 @@ def _lines() -> Iterator[str]:
 
 def _enum(held: type[IntEnum]) -> Iterator[str]:
     yield ""
-    yield from _comment(held.__doc__ or "")
+    yield from _comment(about(held))
     yield f"enum {held.__name__} {{"
     for value in held:
         yield f"  {value.name} = {value.value};"
@@ -42,7 +42,7 @@ def _enum(held: type[IntEnum]) -> Iterator[str]:
 
 def _message(contract: type[Contract]) -> Iterator[str]:
     yield ""
-    yield from _comment(contract.__doc__ or "")
+    yield from _comment(about(contract))
     yield f"message {contract.__name__} {{"
     for field in fields(contract):
         yield from _comment(field.text, "  ")
@@ -59,5 +59,5 @@ def _type(field: Field) -> str:
 
 
 def _comment(text: str, indent: str = "") -> Iterator[str]:
-    for line in textwrap.wrap(" ".join(text.split()), 100):
+    for line in textwrap.wrap(text, 100):
         yield f"{indent}// {line}"

@@ -101,16 +101,6 @@ def from_bytes(contract: type[C], data: bytes) -> C:
     return from_message(contract, message)
 
 
-def from_struct(contract: type[C], struct: struct_pb2.Struct) -> C:
-    """The value that a Struct holds, as `from_json`. All its numbers are doubles: one above 2**53 - 1 may already have
-    lost its last digits on the way, so that only text will do for it.
-
-    Raises:
-        ContractError: as `from_json`.
-    """
-    return from_json(contract, {name: _plain(value) for name, value in struct.fields.items()})
-
-
 @cache
 def _pool() -> DescriptorPool:
     pool = DescriptorPool()
@@ -201,15 +191,3 @@ def _refuse_unknown(contract: type[Contract], message: Any, where: str) -> None:
         for index, one in enumerate(held if field.repeated else [held]):
             at = below(where, field.name)
             _refuse_unknown(cast(type[Contract], field.type), one, below(at, index) if field.repeated else at)
-
-
-def _plain(value: struct_pb2.Value) -> Any:
-    match value.WhichOneof("kind"):
-        case "struct_value":
-            return {name: _plain(one) for name, one in value.struct_value.fields.items()}
-        case "list_value":
-            return [_plain(one) for one in value.list_value.values]
-        case "null_value" | None:
-            return None
-        case kind:
-            return getattr(value, kind)
