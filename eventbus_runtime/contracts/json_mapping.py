@@ -155,7 +155,7 @@ def _whole(value: float | str, bits: int, words: str) -> int:
 def _bytes(value: str) -> bytes:
     text = value.rstrip("=")
     padding = len(value) - len(text)
-    if _BASE64.fullmatch(value) and len(text) % 4 != 1 and padding in (0, -len(text) % 4):
+    if _BASE64.fullmatch(value) and padding in (0, -len(text) % 4):
         try:
             return base64.urlsafe_b64decode(text.replace("+", "-").replace("/", "_") + "=" * (-len(text) % 4))
         except binascii.Error:

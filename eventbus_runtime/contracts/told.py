@@ -91,7 +91,7 @@ def shown(value: object) -> str:
             return "a table"
         case list() | tuple():
             return "a list"
-    return f"a {type(value).__name__}"
+    return f"a value of type {type(value).__name__}"
 
 
 def unknown(name: object, known: Iterable[str]) -> str:

@@ -122,6 +122,7 @@ POLICIES = "ACK_POLICY_UNSPECIFIED, ACK_POLICY_EXPLICIT, ACK_POLICY_NONE, ACK_PO
             {"ack_policy": RetentionPolicy.RETENTION_POLICY_LIMITS, "name": None},
             f"ConsumerConfig: name: expected text, not null; ack_policy: expected one of {POLICIES}, not 1",
         ),
+        (ClusterConfig, {"kafka": object()}, "ClusterConfig: kafka: expected a table, not a value of type object"),
         (AckRequest, {}, "AckRequest: ack_token: is required"),
     ],
 )
