@@ -37,6 +37,31 @@ def denied_name(subject: str, pulls: str) -> str | None:
     return f"$JS.ACK.{'*.*.' if subject.count('.') > _SHORT_TOKEN else ''}{both}.>"
 
 
+async def ask(bus: Bus, subject: str) -> ConsumerInfo:
+    """What the server says of a consumer now.
+
+    Args:
+        bus: its bus.
+        subject: `CONSUMER.INFO.` with its stream and name.
+
+    Raises:
+        BusError: the server can't be asked, or there is no such consumer.
+    """
+    questions: list[asyncio.Task[dict[str, Any]]] = []
+    try:
+        while True:  # the first question's time-out ends it
+            questions.append(asyncio.create_task(bus.api(subject, timeout=_PATIENCE)))
+            questions[-1].add_done_callback(_looked_at)
+            done, _ = await asyncio.wait(questions, timeout=_AGAIN, return_when=asyncio.FIRST_COMPLETED)
+            if done:  # behind a blocked event loop, maybe an answer and the time-out of an earlier question
+                ended = [question for question in questions if question in done]
+                answered = min(ended, key=lambda one: isinstance(one.exception(), BusUnavailableError))
+                return ConsumerInfo.parse(answered.result())
+    finally:
+        for question in questions:
+            question.cancel()
+
+
 class ConsumerFinder:
     """What is known of the consumer, as of the last look.
 
@@ -72,24 +97,8 @@ class ConsumerFinder:
         self._warned_of_elections = False
 
     async def ask(self) -> ConsumerInfo:
-        """What the server says of it now.
-
-        Raises:
-            BusError: the server can't be asked, or there is no such consumer.
-        """
-        questions: list[asyncio.Task[dict[str, Any]]] = []
-        try:
-            while True:  # the first question's time-out ends it
-                questions.append(asyncio.create_task(self._bus.api(self._subject, timeout=_PATIENCE)))
-                questions[-1].add_done_callback(_looked_at)
-                done, _ = await asyncio.wait(questions, timeout=_AGAIN, return_when=asyncio.FIRST_COMPLETED)
-                if done:  # behind a blocked event loop, maybe an answer and the time-out of an earlier question
-                    ended = [question for question in questions if question in done]
-                    answered = min(ended, key=lambda one: isinstance(one.exception(), BusUnavailableError))
-                    return ConsumerInfo.parse(answered.result())
-        finally:
-            for question in questions:
-                question.cancel()
+        """What the server says of it now; see `ask`."""
+        return await ask(self._bus, self._subject)
 
     async def look(self) -> ConsumerInfo:
         """Find it; make it, and what it needs, where it is declared and missing.
