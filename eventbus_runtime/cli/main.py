@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from eventbus_runtime.cli.ack import ack
 from eventbus_runtime.cli.apply import apply
+from eventbus_runtime.cli.consume import consume
 from eventbus_runtime.cli.contracts import contracts
 from eventbus_runtime.cli.dead_letters import dead_letters
 from eventbus_runtime.cli.import_ import import_
@@ -23,6 +25,8 @@ app.command("import")(import_)
 app.command()(render)
 app.command()(probe)
 app.command()(publish)
+app.command()(consume)
+app.command()(ack)
 app.command()(contracts)
 app.add_typer(dead_letters, name="dead-letters")
 

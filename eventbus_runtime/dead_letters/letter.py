@@ -95,7 +95,7 @@ class Letter(NamedTuple):
     def as_dict(self, bus: str) -> dict[str, Any]:
         """All of it, for JSON. `bus` is the name of the bus that it is on."""
         message, origin = self.message, self.origin
-        payload, encoding = _text(message.payload)
+        payload, encoding = as_text(message.payload)
         return {
             "bus": bus,
             "stream": message.stream,
@@ -151,7 +151,8 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def _text(payload: bytes) -> tuple[str, str]:
+def as_text(payload: bytes) -> tuple[str, str]:
+    """A payload as JSON can hold it, and its encoding: `utf-8`, or `base64` where it is no text."""
     try:
         return payload.decode(), "utf-8"
     except UnicodeDecodeError:
