@@ -9,6 +9,8 @@ SPEED = (Metric("rate", "messages/s"), Metric("cpu", "us CPU each", 1))
 LATENCY = (Metric("p50", "p50 ms", 3), Metric("p99", "p99 ms", 3))
 HEADERS = {"Order-Id": "4711", "Content-Type": "application/json", "Trace-Id": "0af7651916cd43dd8448eb211c80319c"}
 
+_STEPS = ("ours", "steps")
+
 CASES = {
     case.name: case
     for case in (
@@ -23,6 +25,15 @@ CASES = {
         Case("sleep", "handler that awaits 1 ms", "sleep", 50_000, rounds.consume, SPEED),
         Case("relay", "consume, publish confirmed, ack", "relay", 50_000, rounds.consume, SPEED),
         Case("publish", "publish alone, confirmed", "publish", 100_000, rounds.publish, SPEED),
+        *(
+            Case(f"steps-{mode}", f"trigger and steps: {title}", mode, messages, measure, SPEED, contenders=_STEPS)
+            for mode, title, messages, measure in (
+                ("consume", "consume, plain acks", 100_000, rounds.consume),
+                ("ack", "consume+ack", 100_000, rounds.consume),
+                ("relay", "consume, publish, ack", 50_000, rounds.consume),
+                ("publish", "publish alone", 100_000, rounds.publish),
+            )
+        ),
         Case("latency-500", "publish to handler at 500/s", "latency", 2_500, rounds.latency, LATENCY, rate=500),
         Case("latency-3000", "publish to handler at 3,000/s", "latency", 12_000, rounds.latency, LATENCY, rate=3_000),
         Case(

@@ -22,7 +22,8 @@ def entrants(case: Case, contenders: Iterable[Contender]) -> list[Contender]:
     return [
         contender
         for contender in contenders
-        if case.mode in contender.modes and (not case.contenders or contender.name in case.contenders)
+        if case.mode in contender.modes
+        and (contender.name in case.contenders if case.contenders else not contender.named_only)
     ]
 
 

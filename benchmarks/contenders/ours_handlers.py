@@ -13,6 +13,7 @@ _samples: list[int] = []
 _expected = int(os.environ["BENCH_MESSAGES"])
 
 
+@pipeline("consume")
 @pipeline
 async def ack(message: Message) -> None:
     """Nothing but the acknowledgement."""

@@ -21,12 +21,14 @@ log_level = "info"
 [buses.main]
 url = "{url}"
 """
-_TRIGGER = """
+_CONSUMER = """
 [streams.B]
 declare = false
 [consumers.c]
 stream = "B"
 declare = false
+"""
+_TRIGGER = """
 [triggers.work]
 consumer = "c"
 pipeline = "{mode}"
@@ -80,6 +82,7 @@ class Contender(NamedTuple):
         command: the command line for a job.
         missing: makes it ready where needed; why it can't be had here, or empty.
         environment: variables of its own.
+        named_only: whether it races only where a case names it.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Contender(NamedTuple):
     command: Callable[[Job], list[str]]
     missing: Callable[[], str] = lambda: ""
     environment: Mapping[str, str] = {}
+    named_only: bool = False
 
 
 def _ours(job: Job) -> list[str]:
@@ -97,7 +101,17 @@ def _ours(job: Job) -> list[str]:
         shutil.copy(HERE / "ours_publisher.py", job.folder / "handlers.py")
     else:
         shutil.copy(HERE / "ours_handlers.py", job.folder / "handlers.py")
-        config += _TRIGGER.format(mode=job.mode, window=job.window)
+        config += _CONSUMER + _TRIGGER.format(mode=job.mode, window=job.window)
+    return _run(job, config)
+
+
+def _steps(job: Job) -> list[str]:
+    """`eventbus-run` without a trigger: a background function that has the steps."""
+    shutil.copy(HERE / "ours_steps.py", job.folder / "handlers.py")
+    return _run(job, _CONFIG.format(url=job.url) + ("" if job.mode == "publish" else _CONSUMER))
+
+
+def _run(job: Job, config: str) -> list[str]:
     (job.folder / "app.toml").write_text(config)
     return [str(Path(sys.executable).with_name("eventbus-run")), str(job.folder / "app.toml")]
 
@@ -115,13 +129,16 @@ _ALL = frozenset({"ack", "sleep", "relay", "hold", "latency", "publish"})
 CONTENDERS = {
     contender.name: contender
     for contender in (
-        Contender("ours", "eventbus-run", _ALL, _ours),
+        Contender("ours", "eventbus-run", _ALL | {"consume"}, _ours),
         Contender(
             "compatible",
             "eventbus-run, compatible reader",
             _ALL,
             _ours,
             environment={"EVENTBUS_READER": "compatible"},
+        ),
+        Contender(
+            "steps", "eventbus-run, steps", frozenset({"ack", "consume", "relay", "publish"}), _steps, named_only=True
         ),
         Contender("hand", "nats-py, hand-written", _ALL - {"latency"}, _python("hand"), _no_environment),
         Contender(
