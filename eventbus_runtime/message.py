@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from eventbus_runtime.headers import Headers, encode
@@ -17,6 +18,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Longer than any that a server makes, and well below its max_control_line, above which it ends the connection.
 _LONGEST_TOKEN = 2048
+_SHORT_TOKEN = 9  # parts of one without a domain
 _WORD = r"[^\x00-\x20\x7f.*>]+"
 _ACK_SUBJECT = re.compile(rf"\$JS\.ACK(?:\.{_WORD}){{2,}}?(?:\.[0-9]{{1,20}}){{5}}(?:\.{_WORD})*")
 
@@ -55,6 +57,11 @@ class AckToken(NamedTuple):
         return cls("" if domain == "_" else domain, stream, consumer, *numbers)
 
 
+def is_ack_subject(token: str) -> bool:
+    """Whether a stranger's text is a JetStream acknowledgement subject (S-32)."""
+    return len(token) <= _LONGEST_TOKEN and _ACK_SUBJECT.fullmatch(token) is not None
+
+
 def check_ack_subject(token: str) -> AckToken:
     """Read an ack token that a stranger gave: more strictly than `AckToken.parse`, which reads those of the server.
 
@@ -63,7 +70,7 @@ def check_ack_subject(token: str) -> AckToken:
     """
     if not token:
         raise ValueError("ack_token is required")
-    if len(token) > _LONGEST_TOKEN or not _ACK_SUBJECT.fullmatch(token):
+    if not is_ack_subject(token):
         shown = token if len(token) <= 200 else f"{token[:200]}…"
         raise ValueError(f"{shown!r} is not a JetStream acknowledgement subject ($JS.ACK.…)")
     return AckToken.parse(token)
@@ -136,7 +143,7 @@ class Message:
         """`stream.sequence.timestamp_ns`: the same for every delivery of it, and for no other message."""
         # Without reading the numbers: whatever a handler publishes needs it, and often nothing else of the token.
         parts = self.ack_token.split(".")
-        at = 2 if len(parts) == 9 else 4
+        at = 2 if len(parts) == _SHORT_TOKEN else 4
         return f"{parts[at]}.{parts[at + 3]}.{parts[at + 5]}"
 
     @property
@@ -189,13 +196,17 @@ class Message:
 
     def as_dict(self) -> dict[str, Any]:
         """The origin's six keys (S-53): sequence as a decimal string, published_at as RFC 3339 with all nanoseconds."""
+        # Without reading the numbers, which a batch of a thousand would feel.
+        token = self._raw[1].decode()
+        parts = token.split(".")
+        at = 4 if len(parts) == _SHORT_TOKEN else 6
         return {
             "subject": self.subject,
-            "payload": self.payload,
-            "headers": dict(self.headers),
-            "sequence": str(self.sequence),
-            "published_at": rfc3339(self.timestamp_ns),
-            "ack_token": self.ack_token,
+            "payload": self._raw[2],
+            "headers": dict(self.headers) if self._raw[3] is not None else {},
+            "sequence": parts[at + 1],
+            "published_at": rfc3339(int(parts[at + 3])),
+            "ack_token": token,
         }
 
     def __repr__(self) -> str:
@@ -205,9 +216,14 @@ class Message:
 def rfc3339(timestamp_ns: int) -> str:
     """Nanoseconds since 1970 as RFC 3339 in UTC; trailing zeros of the fraction are left out, as Go does."""
     seconds, nanoseconds = divmod(timestamp_ns, 1_000_000_000)
-    whole = (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00")
     fraction = f".{nanoseconds:09d}".rstrip("0").rstrip(".")
-    return f"{whole}{fraction}Z"
+    return f"{_whole(seconds)}{fraction}Z"
+
+
+@lru_cache(maxsize=64)
+def _whole(seconds: int) -> str:
+    """Most messages of a batch share their second."""
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00")
 
 
 def nanoseconds(time: str) -> int:

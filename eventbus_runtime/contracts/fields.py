@@ -7,7 +7,7 @@ import types
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
-from typing import Any, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
 
@@ -23,6 +23,17 @@ class Contract(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
+
+    @classmethod
+    def trusted(cls, values: dict[str, Any]) -> Self:
+        """One of these values, all of them, which need no validation; as `model_construct`, at a third of its cost."""
+        made = cls.__new__(cls)
+        put = object.__setattr__
+        put(made, "__dict__", values)
+        put(made, "__pydantic_fields_set__", set(values))
+        put(made, "__pydantic_extra__", None)
+        put(made, "__pydantic_private__", None)
+        return made
 
 
 @dataclass(frozen=True, slots=True)
