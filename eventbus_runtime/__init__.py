@@ -15,16 +15,22 @@ if TYPE_CHECKING:
     from eventbus_runtime.pipelines.base import Delivery
     from eventbus_runtime.pipelines.outcome import Publish, Reject, Retry
     from eventbus_runtime.pipelines.registry import background, pipeline, resource, subscribe
+    from eventbus_runtime.pipelines.steps.ack import AckStep
+    from eventbus_runtime.pipelines.steps.consume import ConsumeStep
+    from eventbus_runtime.pipelines.steps.publish import PublishStep
     from eventbus_runtime.runtime import Runtime
 
 __all__ = [
+    "AckStep",
     "Bus",
+    "ConsumeStep",
     "Delivery",
     "EventbusError",
     "Listener",
     "Message",
     "PubAck",
     "Publish",
+    "PublishStep",
     "Reject",
     "Retry",
     "Runtime",
@@ -42,6 +48,7 @@ _HOMES = {
     "pipelines.base": ("Delivery",),
     "pipelines.outcome": ("Publish", "Reject", "Retry"),
     "pipelines.registry": ("background", "pipeline", "resource", "subscribe"),
+    "pipelines.steps": ("AckStep", "ConsumeStep", "PublishStep"),
     "runtime": ("Runtime",),
 }
 

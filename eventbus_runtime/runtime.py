@@ -34,6 +34,7 @@ from eventbus_runtime.pipelines.pipeline import bind, bind_background
 from eventbus_runtime.pipelines.registry import Registration, Registry
 from eventbus_runtime.pipelines.resources import Resources
 from eventbus_runtime.provisioning.prepare import Topology
+from eventbus_runtime.steps import RuntimeSteps
 from eventbus_runtime.supervisor import Supervisor
 from eventbus_runtime.triggers.backoff import Backoff
 from eventbus_runtime.triggers.subscribe import SubscribeTrigger
@@ -130,7 +131,9 @@ class Runtime:
         for name in self.config.buses:
             self._buses[name] = await stack.enter_async_context(await self._bus(name, stack))
         registry = self._loaded.registry
-        resources = Resources(registry, self._only_bus())
+        steps = RuntimeSteps(self.config, self._triggers)
+        stack.push_async_callback(steps.close)
+        resources = Resources(registry, self._only_bus(), steps.over)
         topology = Topology(self.config, self._buses, self._loaded.dead_letter_streams, self._tell)
         self._supervisor = Supervisor(self._tell)
         for name, config in self.config.triggers.items():
@@ -188,7 +191,7 @@ class Runtime:
         if len(self._buses) > 1:
             asking = [
                 Problem(
-                    each.where, each.name, "its Bus parameter could mean any of several buses; one alone can be meant"
+                    each.where, each.name, "its Bus or step could mean any of several buses; one alone can be meant"
                 )
                 for each in (*registry.backgrounds.values(), *registry.resources.values())
                 if _asks_for_bus(each, registry)
@@ -393,4 +396,4 @@ class Runtime:
 
 
 def _asks_for_bus(registration: Registration, registry: Registry) -> bool:
-    return any(source.what == "bus" for source in bindable(registration, registry).sources)
+    return any(source.what in ("bus", "step") for source in bindable(registration, registry).sources)

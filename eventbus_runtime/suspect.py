@@ -30,6 +30,7 @@ from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.pipelines.pipeline import BoundPipeline, bind
 from eventbus_runtime.pipelines.resources import Resources
 from eventbus_runtime.service import run
+from eventbus_runtime.steps import RuntimeSteps
 from eventbus_runtime.triggers.child import LONGEST_LINE, Launch, read_raw, write_line
 from eventbus_runtime.triggers.handling import Unpublished, failure_of
 
@@ -90,7 +91,8 @@ def _load(launch: Launch) -> Loaded:
 async def _serve(channel: socket.socket, loaded: Loaded, launch: Launch) -> None:
     config, registry = loaded.config.triggers[launch.trigger], loaded.registry
     async with NatsBus(config.bus, loaded.config.buses[config.bus], urls=launch.urls) as bus:
-        resources = Resources(registry, bus)
+        steps = RuntimeSteps(loaded.config, {})
+        resources = Resources(registry, bus, steps.over)
         pipeline = bind(registry.pipelines[config.pipeline], registry=registry, bus=bus, resources=resources)
         await bus.wait_connected()
         async with resources:

@@ -76,6 +76,6 @@ def _text(found: ErrorDetails, keys: Keys) -> str:
 
 def _unknown_key(keys: Keys) -> str:
     model = model_of(annotation_at(keys[:-1]))
-    known = list(model.model_fields) if model else []
+    known = [field.alias or name for name, field in model.model_fields.items()] if model else []
     near = did_you_mean(str(keys[-1]), known)
     return "unknown key" + (near or (f"; expected one of {listed(sorted(known))}" if len(known) <= 12 else ""))

@@ -16,10 +16,10 @@ def annotation_at(keys: Sequence[str | int]) -> Any:
     """The type of the value at `keys`; None where the models know no such key."""
     annotation: Any = RuntimeConfig
     for key in keys:
-        model = model_of(annotation)
-        if model is not None:
-            field = model.model_fields.get(str(key))
-            annotation = field.annotation if field else None
+        models = _models_of(annotation)
+        if models:
+            fields = (model.model_fields.get(str(key)) for model in models)
+            annotation = next((field.annotation for field in fields if field), None)
         else:
             annotation = value_of(annotation)
     return annotation
@@ -27,10 +27,12 @@ def annotation_at(keys: Sequence[str | int]) -> Any:
 
 def model_of(annotation: Any) -> type[BaseModel] | None:
     """The model of a table with fixed keys; None for any other type."""
-    for option in _options(annotation):
-        if isinstance(option, type) and issubclass(option, BaseModel):
-            return option
-    return None
+    return next(iter(_models_of(annotation)), None)
+
+
+def _models_of(annotation: Any) -> list[type[BaseModel]]:
+    """All that a table may be: a step has a model by its single key."""
+    return [option for option in _options(annotation) if isinstance(option, type) and issubclass(option, BaseModel)]
 
 
 def value_of(annotation: Any) -> Any:

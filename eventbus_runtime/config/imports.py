@@ -16,7 +16,7 @@ from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import eventbus_runtime
-from eventbus_runtime.config.report import Report
+from eventbus_runtime.config.report import Report, did_you_mean
 from eventbus_runtime.config.tables import Keys, Tables, texts
 from eventbus_runtime.pipelines.registry import Registry, registrations
 
@@ -101,22 +101,40 @@ def import_listeners(
     found = []
     for at, entry in enumerate(texts(tables.get("runtime", "listeners"))):
         keys: Keys = ("runtime", "listeners", at)
-        name, _, path = entry.partition(":")
-        if not name or not path:
-            report.error(keys, f'"{entry}" names no object; expected "package.module:name"')
-            continue
-        module = modules.get(Path(name).stem if _is_file(name) else name) or _import(name, folder, keys, report)
-        if module is None:
-            continue
-        try:
-            listener = attrgetter(path)(module)
-            found.append(listener() if isinstance(listener, type) else listener)
-        except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the user's to see
-            report.error(keys, f"{entry}: {_told(error)}")
-            continue
-        if not callable(getattr(found[-1], "on_fact", None)):
-            report.error(keys, f"{entry} has no method on_fact(fact)")
+        for listener in find_object(entry, folder, modules, keys, report):
+            try:
+                found.append(listener() if isinstance(listener, type) else listener)
+            except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the user's to see
+                report.error(keys, f"{entry}: {_told(error)}")
+                continue
+            if not callable(getattr(found[-1], "on_fact", None)):
+                report.error(keys, f"{entry} has no method on_fact(fact)")
     return tuple(found)
+
+
+def find_object(
+    entry: str, folder: Path, modules: Mapping[str, ModuleType], keys: Keys, report: Report
+) -> tuple[Any, ...]:
+    """The object that `package.module:name` names; none where it is not found, which is reported.
+
+    Args:
+        entry: the text.
+        folder, modules, report: as above.
+        keys: where it stands.
+    """
+    name, _, path = entry.partition(":")
+    if not name or not path:
+        report.error(keys, f'"{entry}" names no object; expected "package.module:name"')
+        return ()
+    module = modules.get(Path(name).stem if _is_file(name) else name) or _import(name, folder, keys, report)
+    if module is None:
+        return ()
+    try:
+        return (attrgetter(path)(module),)
+    except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the user's to see
+        near = did_you_mean(path, [each for each in vars(module) if not each.startswith("_")])
+        report.error(keys, f"{entry}: {_told(error)}{near}")
+        return ()
 
 
 def _is_file(entry: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from eventbus_runtime.config.calls import check_pipelines, declare_pipelines
 from eventbus_runtime.config.checks import check_consumers, check_references, check_streams, check_triggers
 from eventbus_runtime.config.connections import Variables, apply_addresses, check_connections
 from eventbus_runtime.config.dead_letters import (
@@ -89,6 +90,7 @@ def load(
     draft.variables.apply()
     imported = import_user_code(tables, draft.folder, report)
     listeners = import_listeners(tables, draft.folder, imported.modules, report)
+    declare_pipelines(tables, imported, draft.folder, report)
     registry = imported.registry or Registry(())
     dead_letter_streams = _complete(draft, registry, only)
     check_references(tables, imported.registry, report)
@@ -154,6 +156,35 @@ def load_dead_letters(
     return _validate(draft.tables, draft.report).buses, routes
 
 
+def load_consumers(
+    path: Path | None, *, environ: Mapping[str, str] = os.environ, secrets_dir: Path | None = None
+) -> tuple[Mapping[str, BusConfig], Mapping[str, tuple[str, str]]]:
+    """Read the buses, and of each declared consumer the bus and the stream; as `load_buses`, for who has not the user's
+    code. What only `@subscribe` declares is not known then.
+
+    Args:
+        path, environ, secrets_dir: as in `load`.
+
+    Raises:
+        ConfigError: every mistake that was found in the buses.
+    """
+    sections = ("streams", "consumers", "triggers")
+    draft = _open(path, environ, secrets_dir, sections=("buses", *sections))
+    _complete_buses(draft)
+    tables = draft.tables
+    fill_triggers(tables, Report(draft.name, "", {}))  # what is not complete without the code is no mistake here
+    draft.variables.apply()
+    placed = {}
+    for name, consumer in tables.section("consumers").items():
+        stream = str(consumer.get("stream"))
+        bus = tables.get("streams", stream, "bus")
+        if isinstance(bus, str):
+            placed[name] = bus, stream
+    for section in sections:
+        tables.data.pop(section, None)
+    return _validate(tables, draft.report).buses, placed
+
+
 def _complete_buses(draft: _Draft) -> None:
     fill_bus(draft.tables)
     draft.variables.apply()
@@ -209,6 +240,7 @@ def _check(draft: _Draft, registry: Registry) -> None:
     check_streams(tables, report)
     check_consumers(tables, report)
     check_triggers(tables, report)
+    check_pipelines(tables, registry, report)
     enabled = [name for name, table in tables.section("triggers").items() if table.get("enabled") is not False]
     if not enabled and not registry.backgrounds:
         report.warning(("triggers",), "none is enabled, so that nothing will run; declare one as [triggers.NAME]")

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, SecretStr
 from eventbus_runtime.config.deploy import DeployConfig
 from eventbus_runtime.config.objects import ConsumerConfig, StreamConfig
 from eventbus_runtime.config.section import FilePath, Section, Texts
+from eventbus_runtime.config.steps import PipelineConfig
 from eventbus_runtime.config.units import Bytes, Seconds
 
 EMBEDDED = "embedded"
@@ -201,12 +202,6 @@ class TriggerConfig(Section):
         description='Deliveries that do not match are acknowledged unseen, as { "header:type" = "invoice" }.',
     )
     filter_discards: bool = Field(False, description="Allow `filter` where acknowledging unseen deletes for others.")
-
-
-class PipelineConfig(Section):
-    """`[pipelines.NAME]`"""
-
-    steps: tuple[Any, ...] = Field((), strict=False, description="Steps, run in order.")
 
 
 class RuntimeConfig(Section):

@@ -18,9 +18,6 @@ def refuse_not_yet(tables: Tables, report: Report) -> None:
                 report.error(("triggers", name, key), _TEXT)
         if trigger.get("ordering") in ("key", "strict"):
             report.error(("triggers", name, "ordering"), f'"{trigger["ordering"]}" is {_TEXT}')
-    pipelines = tables.get("pipelines")
-    for name in pipelines if isinstance(pipelines, dict) else ():
-        report.error(("pipelines", name), f"a pipeline made of steps is {_TEXT}")
     for name in ("ecs", "systemd"):
         if tables.get("deploy", name) is not None:
             report.error(("deploy", name), _TEXT)

@@ -1,13 +1,14 @@
 """Where each parameter of a user's function comes from, decided once from its signature.
 
-A handler's parameter may be `Message`, `Delivery`, `Bus`, a type that a `@resource` provides (or a base class of
-exactly one such type), or the payload, of which there may be one. A single parameter without annotation gets the
+A handler's parameter may be `Message`, `Delivery`, `Bus`, a step, a type that a `@resource` provides (or a base class
+of exactly one such type), or the payload, of which there may be one. A single parameter without annotation gets the
 `Message`. A parameter with a default never gets the payload: it keeps its default unless one of the others fits.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -19,9 +20,10 @@ from eventbus_runtime.message import Message
 from eventbus_runtime.pipelines.base import Delivery
 from eventbus_runtime.pipelines.decoding import decoder
 from eventbus_runtime.pipelines.outcome import Publish, Reject, Retry
-from eventbus_runtime.pipelines.registry import Registration, Registry
+from eventbus_runtime.pipelines.registry import HANDLERS, Registration, Registry
 from eventbus_runtime.pipelines.signature import (
     ABSENT,
+    BLOCKING,
     Parameter,
     Shape,
     Signature,
@@ -32,11 +34,13 @@ from eventbus_runtime.pipelines.signature import (
     yielded_type,
 )
 
-What: TypeAlias = Literal["message", "delivery", "bus", "payload", "resource", "default"]
+What: TypeAlias = Literal["message", "delivery", "bus", "step", "consumed", "payload", "resource", "default"]
 
 _MAY_BE = (
-    "Message, Delivery, Bus, the type of a @resource, or the payload's type (a pydantic model, a dataclass, dict …)"
+    "Message, Delivery, Bus, a step (PublishStep, ConsumeStep, AckStep), the type of a @resource, "
+    "or the payload's type (a pydantic model, a dataclass, dict …)"
 )
+_STEPS = {"PublishStep": "publish", "ConsumeStep": "consume", "AckStep": "ack"}
 _MAY_RETURN = "None, Publish, a list of Publish, Retry or Reject"
 
 
@@ -46,7 +50,8 @@ class Source:
 
     Args:
         what: the kind of source.
-        value: of a payload its decoder, of a resource the type that it provides, of a default the value.
+        value: of a payload its decoder, of a resource the type that it provides, of a default the value; of a step its
+            name, and whether it is that of a delivery.
         keyword: the parameter's name where it is passed by keyword; empty: by position.
     """
 
@@ -67,10 +72,12 @@ class Plan:
 
 
 def check(registration: Registration, registry: Registry) -> list[Problem]:
-    """Everything that keeps a function from being bound. A subscription's function is checked as its pipeline, so that
-    nothing is told twice; that of `registry.problems` is not told here."""
+    """Everything that keeps a function from being bound, or those that a pipeline of steps calls. A subscription's own
+    is checked as its pipeline, so that nothing is told twice; that of `registry.problems` is not told here."""
     if registration.kind == "subscription":
         return []
+    if registration.kind == "steps":
+        return [problem for call in registration.settings["calls"].values() for problem in check(call, registry)]
     plan = read_plan(registration, registry)
     problems = list(plan.problems)
     if registration.kind == "resource" and not problems:
@@ -130,9 +137,12 @@ def read_plan(registration: Registration, registry: Registry) -> Plan:
             )
         except BindingError as error:
             problems.append(str(error))
-    if registration.kind in ("pipeline", "subscription"):
-        problems += _delivery_problems(sources, signature)
-        problems += _return_problems(signature)
+    if signature.shape in BLOCKING and any(source.what == "step" for source in sources.values()):
+        problems.append("a step must be awaited: make it `async def`")
+    if registration.kind in HANDLERS:
+        if registration.kind != "call":
+            problems += _delivery_problems(sources, signature)
+        problems += _return_problems(signature, any_value=registration.kind == "call")
     elif registration.kind == "background" and signature.shape != "async":
         problems.append("a background function must be `async def`: nothing else can be stopped")
     return Plan(registration, signature.shape, _arguments(signature, sources), tuple(problems))
@@ -144,7 +154,7 @@ def _source(parameter: Parameter, lone: bool, registration: Registration, regist
         star = "*" if parameter.kind is parameter.kind.VAR_POSITIONAL else "**"
         raise BindingError(f"the parameter '{star}{parameter.name}' can't be bound; name each parameter")
     keyword = parameter.name if parameter.kind is parameter.kind.KEYWORD_ONLY else ""
-    handler = kind in ("pipeline", "subscription")
+    handler = kind in HANDLERS
     if annotation is ABSENT and lone and handler:
         return Source("message", keyword=keyword)
     if annotation is not ABSENT:
@@ -171,9 +181,13 @@ def _source(parameter: Parameter, lone: bool, registration: Registration, regist
 def _injected(parameter: Parameter, registration: Registration, registry: Registry) -> tuple[What, Any] | None:
     """What a parameter gets that is not the payload; None: nothing of these."""
     wanted = _without_none(strip(parameter.annotation))
-    per_delivery = registration.kind in ("pipeline", "subscription") or registration.settings.get("scope") == "delivery"
+    per_delivery = registration.kind in HANDLERS or registration.settings.get("scope") == "delivery"
     if wanted is Bus:
         return "bus", None
+    if step := _step(wanted):
+        return "step", (step, per_delivery)
+    if registration.kind == "call" and _is_named(wanted, "eventbus_runtime.contracts.model", "ConsumeResponse"):
+        return "consumed", None
     if wanted is Message or wanted is Delivery:
         if not per_delivery:
             raise BindingError(
@@ -191,6 +205,18 @@ def _injected(parameter: Parameter, registration: Registration, registry: Regist
             "opened per delivery; " + _only_delivery_scope(registration)
         )
     return "resource", provided
+
+
+def _step(wanted: Any) -> str:
+    """The name of the step that this type is; empty: it is none."""
+    name = getattr(wanted, "__name__", "")
+    known = name in _STEPS and _is_named(wanted, "eventbus_runtime.pipelines.steps", name)
+    return _STEPS[name] if known else ""
+
+
+def _is_named(wanted: Any, module: str, name: str) -> bool:
+    """Whether it is this class; without an import, since whoever names it has imported it."""
+    return module in sys.modules and wanted is getattr(sys.modules[module], name, None)
 
 
 def _only_delivery_scope(registration: Registration) -> str:
@@ -231,7 +257,7 @@ def _delivery_problems(sources: dict[str, Source], signature: Signature) -> list
     return []
 
 
-def _return_problems(signature: Signature) -> list[str]:
+def _return_problems(signature: Signature, *, any_value: bool) -> list[str]:
     returns = signature.returns
     if returns is ABSENT or returns is Any:
         return []
@@ -241,6 +267,8 @@ def _return_problems(signature: Signature) -> list[str]:
             return []
         wanted = "AsyncIterator[Publish]" if signature.shape == "async generator" else "Iterator[Publish]"
         return [f"it yields, and a handler may yield Publish only: annotate it as `-> {wanted}`"]
+    if any_value:
+        return []
     wrong = [each for each in _alternatives(returns) if not _may_be_returned(each)]
     return [f"it returns {type_name(wrong[0])}; a handler may return {_MAY_RETURN}"] if wrong else []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import iscoroutine
 from typing import Any, TypeAlias
 
@@ -18,7 +18,7 @@ from eventbus_runtime.pipelines.decoding import Decoder
 from eventbus_runtime.pipelines.outcome import Publish, Reject, Retry
 from eventbus_runtime.pipelines.registry import Registration, Registry
 from eventbus_runtime.pipelines.resources import Opener, Resources, close, opener
-from eventbus_runtime.pipelines.signature import BLOCKING
+from eventbus_runtime.pipelines.signature import BLOCKING, read
 
 Run: TypeAlias = Callable[[Any], Coroutine[Any, Any, Any]]
 """Runs a handler, given a `Delivery` or a `Scope`; its result is for `outgoing`, which may have read it already."""
@@ -56,6 +56,77 @@ def bind(
     Raises:
         BindingError: a parameter, the return annotation or a resource that it needs can't be bound.
     """
+    if registration.kind == "steps":
+        from eventbus_runtime.pipelines.steps.pipeline import bind_steps
+
+        return bind_steps(registration, registry=registry, bus=bus, resources=resources, threads=threads)
+    outgoing = _outgoing(registration)
+    bound = _bind(registration, registry, bus, resources, threads, outgoing, with_scope=False)
+    run = bound.run
+    if bound.with_scope:
+        run = _per_delivery(run, bound.decode)
+    return BoundPipeline(registration.name, bound.blocking, run, outgoing)
+
+
+def bind_call(
+    registration: Registration,
+    *,
+    registry: Registry,
+    bus: Bus,
+    resources: Resources,
+    threads: CapacityLimiter | None = None,
+) -> BoundCall:
+    """Bind a function that a pipeline of steps calls, before `resources` is entered; arguments as for `bind`.
+
+    Raises:
+        BindingError: see `bind`.
+    """
+    signature = read(registration.function)
+    yields = signature.shape in ("async generator", "generator")
+    outgoing = _outgoing(registration) if yields else _failing
+    bound = _bind(registration, registry, bus, resources, threads, outgoing, with_scope=True)
+    # An empty list says by its annotation alone whether it is a value, or no messages to publish.
+    empty_is_none = yields or "Publish" in str(signature.returns)
+    return replace(bound, empty_is_none=empty_is_none)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundCall:
+    """A function, bound.
+
+    Args:
+        run: runs it, given a `Scope`, or a `Delivery` where it is not `with_scope`.
+        decode: reads the payload that it wants; None: it wants none.
+        blocking: see `pipelines.base.Pipeline`.
+        with_scope: see `run`.
+        empty_is_none: whether an empty list that it returns means that nothing is to be published.
+    """
+
+    run: Run
+    decode: Decoder | None
+    blocking: bool
+    with_scope: bool
+    empty_is_none: bool = False
+
+    def publishes(self, result: Any) -> Sequence[Publish] | None:
+        """What its result says is to be published; None where that is a value."""
+        if isinstance(result, Publish):
+            return (result,)
+        if isinstance(result, list | tuple) and all(isinstance(each, Publish) for each in result):
+            return result if result or self.empty_is_none else None
+        return None
+
+
+def _bind(
+    registration: Registration,
+    registry: Registry,
+    bus: Bus,
+    resources: Resources,
+    threads: CapacityLimiter | None,
+    outgoing: Callable[[Any], Any],
+    *,
+    with_scope: bool,
+) -> BoundCall:
     plan = bindable(registration, registry)
     scoped = {
         provided: each
@@ -63,14 +134,14 @@ def bind(
         if each.registration.settings["scope"] == "delivery"
     }
     outside, inside = _split(plan, scoped)
-    types = (*outside, *inside) if scoped else None
-    openers = [[opener(scoped[each], bus, resources.getter, types) for each in part] for part in (outside, inside)]
-    outgoing = _outgoing(registration)
-    run = _run(plan, arguments(plan, bus, resources.getter, types), outgoing, openers[1], threads)
-    if scoped:
-        decode = next((source.value for source in plan.sources if source.what == "payload"), None)
-        run = _per_delivery(_around(run, outgoing, openers[0]), decode)
-    return BoundPipeline(registration.name, plan.shape in BLOCKING, run, outgoing)
+    types = (*outside, *inside) if scoped or with_scope else None
+    steps, runtime = resources.steps, resources.getter
+    openers = [[opener(scoped[each], bus, steps, runtime, types) for each in part] for part in (outside, inside)]
+    run = _run(plan, arguments(plan, bus, steps, runtime, types), outgoing, openers[1], threads)
+    if types is not None:
+        run = _around(run, outgoing, openers[0])
+    decode = next((source.value for source in plan.sources if source.what == "payload"), None)
+    return BoundCall(run, decode, plan.shape in BLOCKING, types is not None)
 
 
 def bind_background(
@@ -82,7 +153,7 @@ def bind_background(
         BindingError: a parameter can't be bound, or the function is not `async def`.
     """
     plan = bindable(registration, registry)
-    start = call(registration.function, arguments(plan, bus, resources.getter))
+    start = call(registration.function, arguments(plan, bus, resources.steps, resources.getter))
 
     async def run() -> None:
         await start(None)
@@ -106,7 +177,11 @@ def _split(plan: Plan, scoped: dict[Any, Plan]) -> tuple[list[Any], list[Any]]:
 
 
 def _run(
-    plan: Plan, given: Arguments, outgoing: Outgoing, inside: Sequence[Opener], threads: CapacityLimiter | None
+    plan: Plan,
+    given: Arguments,
+    outgoing: Callable[[Any], Any],
+    inside: Sequence[Opener],
+    threads: CapacityLimiter | None,
 ) -> Run:
     start = call(plan.registration.function, given)
     match plan.shape:
@@ -120,7 +195,7 @@ def _run(
             return _run_in_thread(lambda it: list(start(it)), outgoing, inside, threads)
 
 
-def _run_async_generator(start: Getter, outgoing: Outgoing) -> Run:
+def _run_async_generator(start: Getter, outgoing: Callable[[Any], Any]) -> Run:
     async def run(it: Any) -> None:
         async with aclosing(start(it)) as items:
             async for item in items:
@@ -130,7 +205,9 @@ def _run_async_generator(start: Getter, outgoing: Outgoing) -> Run:
     return run
 
 
-def _run_in_thread(start: Getter, outgoing: Outgoing, inside: Sequence[Opener], threads: CapacityLimiter | None) -> Run:
+def _run_in_thread(
+    start: Getter, outgoing: Callable[[Any], Any], inside: Sequence[Opener], threads: CapacityLimiter | None
+) -> Run:
     async def handle(it: Any) -> Any:
         return start(it)
 
@@ -175,6 +252,13 @@ def _outgoing(registration: Registration) -> Outgoing:
     return outgoing
 
 
+def _failing(result: Any) -> Any:
+    """What a call returned; a failure that it returned is raised."""
+    if isinstance(result, Retry | Reject):
+        raise result
+    return result
+
+
 def _per_delivery(run: Run, decode: Decoder | None) -> Run:
     async def fire(delivery: Delivery) -> Any:
         return await run(Scope(delivery, decode))
@@ -182,13 +266,13 @@ def _per_delivery(run: Run, decode: Decoder | None) -> Run:
     return fire
 
 
-def _around(run: Run, outgoing: Outgoing, openers: Sequence[Opener]) -> Run:
+def _around(run: Run, outgoing: Callable[[Any], Any], openers: Sequence[Opener]) -> Run:
     """Resources of delivery scope, opened before a handler runs and closed before its outcome is told. Its result is
     read before they are closed: one that means failure must not be committed."""
 
-    async def around(scope: Scope) -> Sequence[Publish]:
+    async def around(scope: Scope) -> Any:
         opened: list[AbstractAsyncContextManager[Any]] = []
-        result: Sequence[Publish] = ()
+        result: Any = ()
         error: BaseException | None = None
         try:
             for opens in openers:

@@ -17,7 +17,9 @@ from eventbus_runtime.errors import BindingError, Problem
 from eventbus_runtime.pipelines.signature import provided_type, type_name, underlying
 
 F = TypeVar("F", bound=Callable[..., Any])
-Kind: TypeAlias = Literal["pipeline", "subscription", "resource", "background"]
+Kind: TypeAlias = Literal["pipeline", "subscription", "resource", "background", "call", "steps"]
+HANDLERS: tuple[Kind, ...] = ("pipeline", "subscription", "call")
+"""Kinds whose function gets a delivery."""
 Scope: TypeAlias = Literal["runtime", "delivery"]
 
 
@@ -52,13 +54,14 @@ class Registration:
     """One use of a decorator.
 
     Args:
-        kind: which decorator; `@subscribe` makes two, a subscription and the pipeline of the same name.
+        kind: which decorator; `@subscribe` makes two, a subscription and the pipeline of the same name. `steps` is a
+            pipeline that `[pipelines.NAME]` declares, `call` a function that it calls.
         name: the name given, else the function's own.
         function: the function, as the user wrote it.
         module: name of the module that defines it.
         where: its place, as `handlers.py:12`; relative to the working directory where that is shorter.
         settings: of a subscription its trigger's keys, as in `[triggers.NAME]`, only those that were given;
-            of a resource its `scope`; else empty.
+            of a resource its `scope`; of `steps` these, and the registrations of what they call; else empty.
     """
 
     kind: Kind
@@ -200,11 +203,11 @@ def _register(kind: Kind, function: Any, name: str | None, settings: Mapping[str
         raise TypeError(f'@{decorator}: {function!r} has no name of its own; give it one, as @{decorator}("billing")')
     if not name:
         raise ValueError(f"@{decorator}: a name must not be empty")
-    module, where = _origin(function)
+    module, where = origin(function)
     _registrations.append(Registration(kind, name, function, module, where, MappingProxyType(dict(settings))))
 
 
-def _origin(function: Callable[..., Any]) -> tuple[str, str]:
+def origin(function: Callable[..., Any]) -> tuple[str, str]:
     """Name of the module that defines a function, and its place."""
     inner = underlying(function)
     module = inner.__module__

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeAlias
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.errors import ResourceError
-from eventbus_runtime.pipelines.arguments import Getter, arguments, call
+from eventbus_runtime.pipelines.arguments import Getter, StepsOf, arguments, call, steps_over
 from eventbus_runtime.pipelines.binding import Plan, read_plan
 from eventbus_runtime.pipelines.registry import Registration, Registry
 
@@ -17,9 +17,11 @@ Opener: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
 """Makes the context manager of a resource from what is given to the call (see `arguments.Getter`)."""
 
 
-def opener(plan: Plan, bus: Bus, runtime: Callable[[Any], Getter], scoped: Sequence[Any] | None = None) -> Opener:
+def opener(
+    plan: Plan, bus: Bus, steps: StepsOf, runtime: Callable[[Any], Getter], scoped: Sequence[Any] | None = None
+) -> Opener:
     """How a resource is opened and closed, whatever kind of function it is. Arguments as for `arguments`."""
-    make = call(plan.registration.function, arguments(plan, bus, runtime, scoped))
+    make = call(plan.registration.function, arguments(plan, bus, steps, runtime, scoped))
 
     @asynccontextmanager
     async def generated(it: Any) -> AsyncIterator[Any]:
@@ -74,9 +76,11 @@ class Resources:
     Args:
         registry: who provides what.
         bus: what a resource's `Bus` parameter gets.
+        steps: gives the steps of a bus.
     """
 
-    def __init__(self, registry: Registry, bus: Bus) -> None:
+    def __init__(self, registry: Registry, bus: Bus, steps: StepsOf = steps_over) -> None:
+        self.steps = steps
         self._registry = registry
         self._bus = bus
         self._openers: dict[Any, tuple[Registration, Opener]] = {}
@@ -95,7 +99,7 @@ class Resources:
             if self._entered:
                 raise RuntimeError("resources are opened after everything is bound, not before")
             registration = self._registry.resources[provided]
-            opens = opener(read_plan(registration, self._registry), self._bus, self.getter)
+            opens = opener(read_plan(registration, self._registry), self._bus, self.steps, self.getter)
             self._openers[provided] = registration, opens
         values = self._values
         return lambda it: values[provided]

@@ -131,6 +131,12 @@ def fields(token: bytes) -> list[bytes]:
     return parts[4:8] if len(parts) == 9 else parts[6:10]
 
 
+def consumer_of(token: bytes) -> list[bytes]:
+    """The consumer of an ack token, and its stream."""
+    parts = token.split(b".")
+    return parts[2:4] if len(parts) == 9 else parts[4:6]
+
+
 def anywhere(token: bytes) -> re.Pattern[bytes]:
     """Finds any ack token of the same message, also among joined ones, without taking them apart."""
     _, sequence, _, time = fields(token)

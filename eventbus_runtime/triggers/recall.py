@@ -11,12 +11,13 @@ and means another message.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from eventbus_runtime.buses.info import ConsumerInfo
 from eventbus_runtime.message import Raw
-from eventbus_runtime.triggers.memory import Memory, anywhere, fields, identify
+from eventbus_runtime.triggers.memory import Memory, anywhere, consumer_of, fields, identify
 
 if TYPE_CHECKING:
     from eventbus_runtime.triggers.delivery import ActiveDelivery
@@ -71,8 +72,17 @@ class Recall:
 
     def runs(self, token: bytes) -> bool:
         """Whether the message of this ack token runs here, by whatever token."""
-        message = anywhere(token)
-        return any(message.search(delivery.token) for delivery in self._now_running)
+        return self._running_by(anywhere(token)) is not None
+
+    def held(self, token: str) -> ActiveDelivery | None:
+        """The unsettled delivery of this consumer that this ack token means, by whatever token it goes now."""
+        first = next(iter(self._now_running), None)
+        if first is None or consumer_of(subject := token.encode()) != consumer_of(first.token):
+            return None
+        return self._running_by(anywhere(subject))
+
+    def _running_by(self, message: re.Pattern[bytes]) -> ActiveDelivery | None:
+        return next((delivery for delivery in self._now_running if message.search(delivery.token)), None)
 
     def sayable(self, tokens: list[bytes]) -> list[bytes]:
         """Those of settled deliveries that the server can be told of now; the others are told when they come again."""

@@ -83,6 +83,7 @@ class SubscribeTrigger:
             config.timeout, lambda alive: self._settler.beat(alive), self._overdue, lambda: self._recall.lapsed()
         )
         self._recall = Recall(self._progress.deliveries)
+        self.held = self._recall.held
         self._fence = Fence(bus, self._recall)
         self._finder = ConsumerFinder(config, bus, prepare, lost=self._fence.forget, warn=self._warn)
         self._settler = Settler(

@@ -10,6 +10,8 @@ from eventbus_runtime.contracts.model import PublishRequest, PublishResponse
 from eventbus_runtime.contracts.registry import PUBLISH
 from eventbus_runtime.errors import EventbusError, StepError
 from eventbus_runtime.message import rfc3339
+from eventbus_runtime.pipelines.base import Delivery
+from eventbus_runtime.pipelines.outcome import Publish
 
 CORRELATION = "Nats-Correlation-Id"
 """The header that a request's `correlation_id` becomes."""
@@ -22,7 +24,7 @@ class PublishStep:
     """Publishes a message, and waits until a stream has stored it: `await publish(PublishRequest(subject="…"))`.
 
     Args:
-        send: how; see `over` for that of a bus. Within a delivery, its own, which gives a stable `Nats-Msg-Id`.
+        send: how; see `over` for that of a bus, and `within` for a delivery's, which gives a stable `Nats-Msg-Id`.
     """
 
     def __init__(self, send: Send) -> None:
@@ -32,6 +34,11 @@ class PublishStep:
     def over(cls, bus: Bus) -> PublishStep:
         """The step over a bus, apart from any delivery."""
         return cls(bus.publish)
+
+    @classmethod
+    def within(cls, delivery: Delivery) -> PublishStep:
+        """The step as the handler of this delivery gets it: what is delivered again publishes nothing twice."""
+        return cls(lambda subject, payload, headers: delivery.publish(Publish(subject, payload, headers)))
 
     async def __call__(self, request: PublishRequest) -> PublishResponse:
         """Publish.
@@ -48,4 +55,4 @@ class PublishStep:
             ack = await self._send(request.subject, request.payload, headers)
         except (EventbusError, ValueError) as error:
             raise StepError(f"{PUBLISH}: {error}") from error
-        return PublishResponse.model_construct(sequence=str(ack.sequence), acked_at=rfc3339(time.time_ns()))
+        return PublishResponse.trusted({"sequence": str(ack.sequence), "acked_at": rfc3339(time.time_ns())})
