@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 
+from eventbus_runtime.contracts.fields import fields
 from eventbus_runtime.contracts.model import Message as Contract
-from eventbus_runtime.contracts.wire import full_name, to_bytes
+from eventbus_runtime.contracts.wire import to_json
 from eventbus_runtime.message import Message
 from eventbus_runtime.plugin.broker import Broker
 from eventbus_runtime.plugin.channels import call, dial, why
 from eventbus_runtime.plugin.failures import PluginError
 from eventbus_runtime.plugin.messages import CALLBACK_SERVICE, Proto, message
+from eventbus_runtime.plugin.values import packed
 
 ACTION = "message"
 """What the host is told to have happened."""
 
-TYPE_URL = "type.googleapis.com/"
+_ALL_SIX: dict[str, Any] = {field.name: {} if field.kind == "map" else "" for field in fields(Contract)}
 
 
 class Callback:
@@ -95,9 +96,7 @@ class Callback:
 
 def _request(trigger_type: str, delivered: Message) -> Proto:
     """The six fields (S-53), as a Struct by protobuf's JSON mapping, bytes in base64, and as the contract's message."""
-    values = delivered.as_dict()
-    request = message("TriggerWorkflowRequest")(trigger_type=trigger_type, action=ACTION)
-    request.data.update({**values, "payload": base64.b64encode(values["payload"]).decode()})
-    request.typed_data.type_url = TYPE_URL + full_name(Contract)
-    request.typed_data.value = to_bytes(Contract.of(delivered))
+    value = Contract.of(delivered)
+    request = message("TriggerWorkflowRequest")(trigger_type=trigger_type, action=ACTION, typed_data=packed(value))
+    request.data.update(_ALL_SIX | to_json(value))
     return request

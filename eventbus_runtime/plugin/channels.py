@@ -14,6 +14,9 @@ from eventbus_runtime.plugin.messages import SERVICES, message
 T = TypeVar("T")
 
 OPTIONS = (
+    # gRPC's own bound is 1000, above which calls fail; a host may well run more steps at once.
+    ("grpc.server.max_pending_requests", 1 << 20),
+    ("grpc.server.max_pending_requests_hard_limit", 1 << 20),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     # Else a second server on the port of a first one shares its calls instead of being refused.

@@ -9,15 +9,16 @@ from typing import Protocol, TypeVar
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.model import uri_variable
 from eventbus_runtime.config.targets import MATRIX, NATS, cannot_run, target_problem, version_problem
+from eventbus_runtime.contracts.convert import to_bus, to_consumer, to_stream
 from eventbus_runtime.contracts.model import ClusterConfig, ConsumerConfig, StreamConfig
 from eventbus_runtime.errors import BusUnavailableError, ConfigError, EventbusError, NotFoundError
 from eventbus_runtime.events import Ensured, Warned
 from eventbus_runtime.message import Raw
 from eventbus_runtime.plugin.declared import Declared
 from eventbus_runtime.plugin.failures import PluginError
-from eventbus_runtime.plugin.interim import Fetcher, to_bus, to_consumer, to_stream
 from eventbus_runtime.provisioning.providers import Providers
 from eventbus_runtime.provisioning.topology import Changed, ensure_consumer, ensure_stream
+from eventbus_runtime.triggers.fetch import Fetcher
 
 CONNECT_WITHIN = 5.0
 """Seconds that who needs a connection waits for it (S-24)."""
@@ -27,6 +28,9 @@ M = TypeVar("M")
 
 class Module(Protocol):
     """What a handle stands for."""
+
+    title: str
+    """Type and instance, for errors."""
 
     async def init(self) -> None:
         """Be known to the others.

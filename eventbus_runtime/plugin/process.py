@@ -51,7 +51,7 @@ async def serve(stdout: Stdout, parent: int, environ: Mapping[str, str]) -> None
             log.info("plugin: serving", network=address.network, address=address.address)
             await ending.wait()
             log.info("plugin: stopping", reason="the host is gone" if watch.done() else "told to")
-            _leave_within(_LEAVE)
+            _leave_within(_LEAVE, place)
             await service.close(_DRAIN)
             await server.stop(0.1)
     finally:
@@ -74,8 +74,13 @@ def _interrupts_left_to_the_host(stop: Callable[[], None]) -> Iterator[None]:
     yield
 
 
-def _leave_within(seconds: float) -> None:
+def _leave_within(seconds: float, place: Place) -> None:
     """Whatever hangs, the host must not have to kill us."""
-    timer = threading.Timer(seconds, os._exit, (1,))
+
+    def leave() -> None:
+        place.close()
+        os._exit(1)
+
+    timer = threading.Timer(seconds, leave)
     timer.daemon = True
     timer.start()

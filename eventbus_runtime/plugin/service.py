@@ -12,7 +12,7 @@ from google.protobuf import json_format
 
 from eventbus_runtime.contracts.registry import BUS, CONTRACTS, STREAM, SUBSCRIBE
 from eventbus_runtime.contracts.wire import to_json
-from eventbus_runtime.errors import ContractError
+from eventbus_runtime.errors import ContractError, EventbusError
 from eventbus_runtime.events import Tell
 from eventbus_runtime.plugin import describe, steps
 from eventbus_runtime.plugin.callback import Callback
@@ -94,7 +94,11 @@ class PluginService:
     async def start_module(self, request: Proto, left: float | None) -> Proto:
         module = self._at(request.handle_id)
         async with self._busy[request.handle_id]:
-            await module.start()
+            try:
+                await module.start()
+            except EventbusError as error:
+                text = str(error)
+                raise PluginError(text if text.startswith(module.title) else f"{module.title}: {text}") from error
         return message("ErrorResponse")()
 
     async def stop_module(self, request: Proto, left: float | None) -> Proto:

@@ -9,16 +9,17 @@ from typing import Any, NamedTuple
 
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.model import RuntimeConfig, TriggerConfig
+from eventbus_runtime.contracts.convert import to_consumer
 from eventbus_runtime.contracts.model import ConsumerConfig
 from eventbus_runtime.contracts.wire import from_json
 from eventbus_runtime.errors import ContractError, EventbusError
 from eventbus_runtime.events import Warned
 from eventbus_runtime.pipelines.base import Delivery
-from eventbus_runtime.pipelines.outcome import Publish, Retry
+from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.plugin.callback import Callback
 from eventbus_runtime.plugin.declared import Declared
 from eventbus_runtime.plugin.failures import PluginError
-from eventbus_runtime.plugin.interim import held, to_consumer
+from eventbus_runtime.plugin.interim import held
 from eventbus_runtime.plugin.values import said, take_bus, text
 from eventbus_runtime.provisioning.prepare import Topology
 from eventbus_runtime.supervisor import Supervisor
@@ -83,11 +84,8 @@ class HostPipeline:
         self.name, self._callback = name, callback
 
     async def fire(self, delivery: Delivery) -> None:
-        """See `pipelines.base.Pipeline.fire`. Whatever the host says is wrong may be right the next time."""
-        try:
-            await self._callback.fire(self.name, delivery.message)
-        except PluginError as error:
-            raise Retry(str(error)) from error
+        """See `pipelines.base.Pipeline.fire`. What the host says is wrong is tried again, by the trigger's schedule."""
+        await self._callback.fire(self.name, delivery.message)
 
     def outgoing(self, result: Any) -> Sequence[Publish]:
         """A workflow publishes by its steps."""
