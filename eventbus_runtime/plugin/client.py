@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,9 @@ from eventbus_runtime.plugin.host import Fired, Host
 from eventbus_runtime.plugin.messages import BROKER, PLUGIN_SERVICE, SERVICES, Proto, message
 from eventbus_runtime.plugin.types import Types
 from eventbus_runtime.plugin.values import packed, typed
+
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows knows no other
+_ENDS_WITHIN = 1.0
 
 R = TypeVar("R", bound=Contract)
 
@@ -129,8 +133,10 @@ class PluginProcess:
         """End it at once if it still runs, and let go all that belongs to it. Idempotent."""
         assert self._process is not None, "the plugin process is not started"
         if self._process.returncode is None:
+            # Not asyncio's own `kill`: it looks first whether the process has ended, and so may take its exit code away
+            # from who waits for it.
             with suppress(ProcessLookupError):
-                self._process.kill()
+                os.kill(self._process.pid, _KILL)
         await self._process.wait()
         for task in self._tasks[1:]:
             task.cancel()
@@ -285,9 +291,12 @@ class PluginProcess:
             async with asyncio.timeout(self._start_within):
                 line = await self._process.stdout.readline()
         if not line:
+            with suppress(TimeoutError):
+                await self.wait(_ENDS_WITHIN)
+            code = self.returncode
             await self.kill()
-            said = "\n".join(self.stderr)
-            raise PluginError(f"no handshake within {self._start_within:g} s (exit code {self.returncode}): {said}")
+            what = "no handshake from it" if code is None else f"it ended with {code} before any handshake"
+            raise PluginError(f"{self._command[0]}: {what}: " + "\n".join(self.stderr))
         return Address.parse(line.decode("utf-8", "replace"))
 
     async def _read_stderr(self) -> None:

@@ -72,7 +72,7 @@ class Host:
         async def log(data: bytes, context: Any) -> bytes:
             return b""
 
-        options = [*OPTIONS, ("grpc.max_receive_message_length", most)]
+        options = [*dict([*OPTIONS, ("grpc.max_receive_message_length", most)]).items()]
         server = grpc.aio.server(options=options)
         calls: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "TriggerWorkflow": grpc.unary_unary_rpc_method_handler(trigger),

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from eventbus_runtime.buses.nats import NatsBus
-from eventbus_runtime.contracts import ClusterConfig, ConsumerConfig, Message, PublishRequest, PublishResponse, StreamConfig
+from eventbus_runtime.contracts import (
+    ClusterConfig,
+    ConsumerConfig,
+    Message,
+    PublishRequest,
+    PublishResponse,
+    StreamConfig,
+)
 from eventbus_runtime.plugin.client import PluginProcess
 from eventbus_runtime.plugin.failures import PluginError
 from eventbus_runtime.plugin.handshake import COOKIE
@@ -35,18 +42,25 @@ def variables(server: NatsServer | None = None, **more: str) -> dict[str, str]:
     return own | {COOKIE[0]: COOKIE[1]} | ({"NATS_URL": server.url} if server else {}) | more
 
 
+def unstarted(
+    server: NatsServer | None = None, *, command: Sequence[str | Path] = COMMAND, **more: str
+) -> PluginProcess:
+    """A plugin process whose bus is `server`, not yet started."""
+    return PluginProcess(command, environment={"NATS_URL": "", **variables(server, **more)})
+
+
 @asynccontextmanager
 async def plugin(
     server: NatsServer | None = None, *, command: Sequence[str | Path] = COMMAND, **more: str
 ) -> AsyncIterator[PluginProcess]:
-    """A plugin process whose bus is `server`; ended with the block, whatever happens."""
-    async with PluginProcess(command, environment={"NATS_URL": "", **variables(server, **more)}) as process:
+    """The same, started; ended with the block, whatever happens."""
+    async with unstarted(server, command=command, **more) as process:
         yield process
 
 
 @asynccontextmanager
 async def stocked(server: NatsServer) -> AsyncIterator[tuple[PluginProcess, NatsBus]]:
-    """A plugin process with the bus `main`, the stream ORDERS and its consumer `billing`; and the outside's connection."""
+    """A plugin process with the bus `main`, the stream ORDERS and its consumer `billing`; a bystander."""
     async with plugin(server) as process, connected(server.url, name="outside") as outside:
         await process.run_module(BUS, "main", NATS)
         await process.run_module(STREAM, "orders", ORDERS)
