@@ -13,7 +13,6 @@ from eventbus_runtime.contracts.model import PACKAGE, Message
 from eventbus_runtime.contracts.registry import BUS, CONSUMER, CONTRACTS, STREAM, SUBSCRIBE, Spec
 from eventbus_runtime.contracts.wire import file_descriptor_set, full_name
 from eventbus_runtime.plugin.messages import Proto, message, number
-from eventbus_runtime.plugin.values import EMPTY
 
 NAME = "workflow-plugin-eventbus"
 AUTHOR = "eventbus-runtime"
@@ -72,8 +71,9 @@ def _contract(spec: Spec, digest: str) -> Proto:
     names = {side: full_name(held) for side in ("config", "input", "output") if (held := getattr(spec, side))}
     used = list(names.values())
     if spec.kind == "step":
-        # A step has no config. The engine, which makes a typed one for every strict step, fails where that has no name.
-        names["config"] = EMPTY
+        # The engine sends every strict step a typed config, and fails where that has no name. What a workflow writes as
+        # a step's config are fields of its input.
+        names["config"] = names["input"]
     return message("ContractDescriptor")(
         kind=number("ContractKind", f"CONTRACT_KIND_{spec.kind.upper()}"),
         mode=number("ContractMode", "CONTRACT_MODE_STRICT_PROTO"),

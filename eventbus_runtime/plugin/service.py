@@ -10,8 +10,9 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from eventbus_runtime.contracts.registry import BUS, CONTRACTS, STREAM, SUBSCRIBE
-from eventbus_runtime.contracts.wire import to_json
+from eventbus_runtime.contracts.fields import Contract
+from eventbus_runtime.contracts.registry import BUS, CONTRACTS, STREAM, SUBSCRIBE, Spec
+from eventbus_runtime.contracts.wire import from_json, message_class, to_json
 from eventbus_runtime.errors import ContractError, EventbusError
 from eventbus_runtime.events import Tell
 from eventbus_runtime.plugin import describe, steps
@@ -21,7 +22,7 @@ from eventbus_runtime.plugin.failures import PluginError
 from eventbus_runtime.plugin.messages import Proto, message
 from eventbus_runtime.plugin.modules import BusModule, ConsumerModule, Module, StreamModule
 from eventbus_runtime.plugin.triggers import Subscription, TriggerModule
-from eventbus_runtime.plugin.values import EMPTY, check_type, packed, plain, read, take_bus, typed
+from eventbus_runtime.plugin.values import opened, overlaid, packed, plain, read, take_bus, typed
 
 STOP_WITHIN = 5.0
 """Seconds that what runs gets when its trigger is stopped, where the call has no nearer deadline."""
@@ -119,27 +120,21 @@ class PluginService:
         if spec is None:
             raise PluginError(f'unknown step type "{request.type}"; known: {", ".join(steps.STEPS)}')
         try:
-            _check_no_config(request)
-            values = plain(request.config)
+            # Its values are judged when it runs: a workflow's config may hold templates until then.
+            config, values = _opened(_input(spec), request, "typed_config"), plain(request.config)
             bus = take_bus(values)
         except ContractError as error:
             raise PluginError(f'{request.type} "{request.name}": {error}') from None
         handle = str(uuid.uuid4())
-        self._steps[handle] = steps.Step(spec, values, bus)
+        self._steps[handle] = steps.Step(spec, values, config, bus)
         return message("HandleResponse")(handle_id=handle)
 
     async def execute_step(self, request: Proto, left: float | None) -> Proto:
         step = self._steps.get(request.handle_id)
         if step is None:
             raise PluginError(f"unknown step handle: {request.handle_id}")
-        contract = step.spec.input
-        assert contract is not None, f"{step.spec.name} has an input"
         try:
-            _check_no_config(request)
-            current, config = plain(request.current), plain(request.config)
-            bus = take_bus(current)
-            bus = take_bus(config) or bus
-            asked = read(contract, request, "typed_input", current, step.values, config)
+            asked, bus = _asked(step, request)
         except ContractError as error:
             raise PluginError(f"{step.spec.name}: {error}") from None
         answer = await steps.run(self._declared, step, asked, bus)
@@ -217,9 +212,31 @@ def _time(left: float | None) -> float:
     return STOP_WITHIN if left is None else max(0.0, min(STOP_WITHIN, left - 2.5))
 
 
-def _check_no_config(request: Proto) -> None:
-    if request.HasField("typed_config"):
-        try:
-            check_type(request.typed_config, EMPTY)
-        except ContractError as error:
-            raise ContractError(f"typed_config: {error}") from None
+def _asked(step: steps.Step, request: Proto) -> tuple[Contract, str]:
+    """What a step is asked for, and the name of the bus. What its config sets goes before what a pipeline holds.
+
+    Raises:
+        ContractError: names the field.
+    """
+    contract, current, values = _input(step.spec), plain(request.current), plain(request.config)
+    bus = take_bus(current)
+    bus = take_bus(values) or bus
+    config = _opened(contract, request, "typed_config") if request.HasField("typed_config") else step.config
+    if request.HasField("typed_input") or config.ListFields():
+        return overlaid(contract, _opened(contract, request, "typed_input"), config), bus
+    return from_json(contract, current | step.values | values), bus
+
+
+def _input(spec: Spec) -> type[Contract]:
+    assert spec.input is not None, f"{spec.name} has an input"
+    return spec.input
+
+
+def _opened(contract: type[Contract], request: Proto, name: str) -> Proto:
+    """The message in an Any of a request; an empty one where it is not set."""
+    if not request.HasField(name):
+        return message_class(contract)()
+    try:
+        return opened(contract, getattr(request, name))
+    except ContractError as error:
+        raise ContractError(f"{name}: {error}") from None

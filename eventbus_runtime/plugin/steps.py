@@ -12,6 +12,7 @@ from eventbus_runtime.errors import EventbusError, StepError
 from eventbus_runtime.message import check_ack_subject
 from eventbus_runtime.pipelines.steps import AckStep, ConsumeStep, PublishStep
 from eventbus_runtime.plugin.declared import Declared
+from eventbus_runtime.plugin.messages import Proto
 
 
 class Step(NamedTuple):
@@ -19,12 +20,14 @@ class Step(NamedTuple):
 
     Args:
         spec: its contract.
-        values: what it was created with, of which a request may leave out what is there.
+        values: the config that it was created with, a table; a request may leave out what is there.
+        config: the same where it came typed: a message of its input's type.
         bus: the name of its bus; empty: the only one.
     """
 
     spec: Spec
     values: dict[str, Any]
+    config: Proto
     bus: str
 
 

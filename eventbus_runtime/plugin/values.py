@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 
 from eventbus_runtime.contracts.fields import Contract
-from eventbus_runtime.contracts.wire import from_bytes, from_json, full_name, to_bytes
+from eventbus_runtime.contracts.wire import from_json, from_message, full_name, message_class, to_bytes
 from eventbus_runtime.errors import ContractError
 from eventbus_runtime.plugin.messages import Proto, message
 
 C = TypeVar("C", bound=Contract)
 
 TYPE_URL = "type.googleapis.com/"
-EMPTY = "google.protobuf.Empty"
-"""The config of a step: it has none."""
 
 BUS_KEYS = ("bus", "broker_ref")
 """What a Struct may call the bus by; the contracts have no field for it."""
@@ -41,19 +40,36 @@ def typed(contract: type[C], payload: Proto) -> C:
     Raises:
         ContractError: it is of another type, or none of this contract.
     """
-    check_type(payload, full_name(contract))
-    return from_bytes(contract, payload.value)
+    return from_message(contract, opened(contract, payload))
 
 
-def check_type(payload: Proto, expected: str) -> None:
-    """Refuse an Any of another type.
+def opened(contract: type[Contract], payload: Proto) -> Proto:
+    """The message in an Any, whatever its fields hold.
 
     Raises:
-        ContractError: names both.
+        ContractError: it is of another type, or can't be read.
     """
-    name = payload.type_url.rpartition("/")[2]
+    name, expected = payload.type_url.rpartition("/")[2], full_name(contract)
     if name != expected:
         raise ContractError(f'is of type "{name}"; expected {expected}')
+    found = message_class(contract)()
+    try:
+        found.ParseFromString(payload.value)
+    except DecodeError as error:
+        raise ContractError(f"these bytes are no {expected}: {error}") from None
+    return found
+
+
+def overlaid(contract: type[C], found: Proto, config: Proto) -> C:
+    """The value of a message, but for the fields that a config of the same type sets: these are the config's.
+
+    Raises:
+        ContractError: names the field.
+    """
+    for field, _ in config.ListFields():
+        found.ClearField(field.name)
+    found.MergeFrom(config)
+    return from_message(contract, found)
 
 
 def read(contract: type[C], request: Proto, any_field: str, *values: Mapping[str, Any]) -> C:
