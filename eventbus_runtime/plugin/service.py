@@ -22,7 +22,7 @@ from eventbus_runtime.plugin.failures import PluginError
 from eventbus_runtime.plugin.messages import Proto, message
 from eventbus_runtime.plugin.modules import BusModule, ConsumerModule, Module, StreamModule
 from eventbus_runtime.plugin.triggers import Subscription, TriggerModule
-from eventbus_runtime.plugin.values import opened, overlaid, packed, plain, read, take_bus, typed
+from eventbus_runtime.plugin.values import EMPTY, opened, overlaid, packed, plain, read, take_bus, typed
 
 STOP_WITHIN = 5.0
 """Seconds that what runs gets when its trigger is stopped, where the call has no nearer deadline."""
@@ -233,8 +233,8 @@ def _input(spec: Spec) -> type[Contract]:
 
 
 def _opened(contract: type[Contract], request: Proto, name: str) -> Proto:
-    """The message in an Any of a request; an empty one where it is not set."""
-    if not request.HasField(name):
+    """The message in an Any of a request; an empty one where it is not set, or is the empty config of the origin."""
+    if not request.HasField(name) or (name == "typed_config" and getattr(request, name).type_url.endswith(EMPTY)):
         return message_class(contract)()
     try:
         return opened(contract, getattr(request, name))

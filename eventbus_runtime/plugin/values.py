@@ -16,6 +16,8 @@ from eventbus_runtime.plugin.messages import Proto, message
 C = TypeVar("C", bound=Contract)
 
 TYPE_URL = "type.googleapis.com/"
+EMPTY = "/google.protobuf.Empty"
+"""The end of the type of what holds nothing, in an Any."""
 
 BUS_KEYS = ("bus", "broker_ref")
 """What a Struct may call the bus by; the contracts have no field for it."""

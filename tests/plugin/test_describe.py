@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
 from google.protobuf import descriptor_pb2
@@ -48,7 +50,7 @@ async def test_it_lists_the_four_module_types_their_later_names_three_steps_and_
 
 @pytest.mark.seed("S-40", "S-60")
 async def test_the_registry_holds_the_seven_contracts_and_all_are_strict() -> None:
-    """S-40: which type takes and gives which message. A step has no config: the engine wants an empty one named."""
+    """S-40: which type takes and gives which message. The config of a step sets fields of its input."""
     async with plugin() as process:
         registry = await process.contract_registry()
         found = {
@@ -59,14 +61,13 @@ async def test_the_registry_holds_the_seven_contracts_and_all_are_strict() -> No
             )
             for each in registry.contracts
         }
-        empty = "google.protobuf.Empty"
         assert found == {
             "infra.eventbus": (f"{V1}.ClusterConfig", "", ""),
             "infra.eventbus.stream": (f"{V1}.StreamConfig", "", ""),
             "infra.eventbus.consumer": (f"{V1}.ConsumerConfig", "", ""),
-            "step.eventbus.publish": (empty, f"{V1}.PublishRequest", f"{V1}.PublishResponse"),
-            "step.eventbus.consume": (empty, f"{V1}.ConsumeRequest", f"{V1}.ConsumeResponse"),
-            "step.eventbus.ack": (empty, f"{V1}.AckRequest", f"{V1}.AckResponse"),
+            "step.eventbus.publish": (f"{V1}.PublishRequest", f"{V1}.PublishRequest", f"{V1}.PublishResponse"),
+            "step.eventbus.consume": (f"{V1}.ConsumeRequest", f"{V1}.ConsumeRequest", f"{V1}.ConsumeResponse"),
+            "step.eventbus.ack": (f"{V1}.AckRequest", f"{V1}.AckRequest", f"{V1}.AckResponse"),
             "trigger.eventbus.subscribe": (f"{V1}.ConsumerConfig", "", f"{V1}.Message"),
         }
         assert len(registry.contracts) == len(CONTRACTS) == 7
@@ -124,9 +125,8 @@ async def test_what_the_origin_does_not_offer_is_unimplemented(method: str) -> N
     async with plugin() as process:
         channel = process._channel
         assert channel is not None
+        call: Any = channel.unary_unary(f"/{PLUGIN_SERVICE}/{method}")
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await channel.unary_unary(f"/{PLUGIN_SERVICE}/{method}")(
-                message("google.protobuf.Empty")().SerializeToString()
-            )
+            await call(message("google.protobuf.Empty")().SerializeToString())
         assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
         assert await alive(process)

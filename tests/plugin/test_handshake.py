@@ -83,7 +83,7 @@ async def test_where_no_socket_can_be_it_takes_the_first_free_port_of_the_range(
         other.listen()
         taken: int = other.getsockname()[1]
         first = {"PLUGIN_MIN_PORT": str(taken), "PLUGIN_MAX_PORT": str(taken + 20), "PLUGIN_UNIX_SOCKET_DIR": str(long)}
-        async with plugin(**first) as process:
+        async with plugin(None, **first) as process:
             host, port = process.address.address.split(":")
             assert (process.address.network, host) == ("tcp", "127.0.0.1")
             assert taken < int(port) <= taken + 20
@@ -96,7 +96,7 @@ async def test_two_processes_never_share_a_port(tmp_path: Path) -> None:
     long.mkdir()
     port = str(free_port())
     only = {"PLUGIN_MIN_PORT": port, "PLUGIN_MAX_PORT": port, "PLUGIN_UNIX_SOCKET_DIR": str(long)}
-    async with plugin(**only) as process:
+    async with plugin(None, **only) as process:
         assert process.address.address == f"127.0.0.1:{port}"
         second = started(WORKFLOW_PLUGIN="workflow-external-plugin-v1", **only)
         assert second.returncode == 1

@@ -14,6 +14,7 @@ from eventbus_runtime.contracts import (
     AckResponse,
     ConsumeRequest,
     ConsumeResponse,
+    Duration,
     PublishRequest,
     PublishResponse,
 )
@@ -169,8 +170,6 @@ async def test_what_is_no_step_or_no_config_of_one_is_told() -> None:
     async with plugin() as process:
         said = await refused(process.create_step("step.eventbus.purge", "x"))
         assert said == f'unknown step type "step.eventbus.purge"; known: {PUBLISH}, {CONSUME}, {ACK}'
-        said = await refused(process.create_step(PUBLISH, "x", packed(NATS)))
-        assert said == (f'{PUBLISH} "x": typed_config: is of type "{V1}.ClusterConfig"; expected google.protobuf.Empty')
         step = await process.create_step(
             PUBLISH, "x", message("google.protobuf.Any")(type_url="x/google.protobuf.Empty")
         )
@@ -209,12 +208,13 @@ async def test_a_client_that_takes_less_gets_a_status_that_says_so_and_the_next_
         asked = message("ExecuteStepRequest")(handle_id=step, typed_input=packed(ConsumeRequest(consumer="billing")))
         own = [option for option in OPTIONS if option[0] != "grpc.max_receive_message_length"]
         async with grpc.aio.insecure_channel(process.address.target, options=own) as narrow:
-            execute = narrow.unary_unary(f"/{PLUGIN_SERVICE}/ExecuteStep")
+            execute: Any = narrow.unary_unary(f"/{PLUGIN_SERVICE}/ExecuteStep")
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await execute(asked.SerializeToString())
             assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert "larger than max" in (raised.value.details() or "")
-            assert await narrow.unary_unary(f"/{PLUGIN_SERVICE}/GetManifest")(b"")
+            manifest: Any = narrow.unary_unary(f"/{PLUGIN_SERVICE}/GetManifest")
+            assert await manifest(b"")
 
 
 @pytest.mark.seed("S-31")
@@ -229,7 +229,7 @@ async def test_a_cancelled_call_and_one_whose_time_is_over_end_the_brokers_too(s
     """S-30: the caller's cancellation and deadline hold: what comes later is not delivered to a call that is gone."""
     async with stocked(server) as (process, outside):
         step = await process.create_step(CONSUME, "c")
-        long = ConsumeRequest(consumer="billing", max_wait="60s")
+        long = ConsumeRequest(consumer="billing", max_wait=Duration(seconds=60))
         with pytest.raises(PluginError, match="DEADLINE_EXCEEDED"):
             await process.execute_step(step, long, ConsumeResponse, timeout=0.3)
         waiting = asyncio.create_task(process.execute_step(step, long, ConsumeResponse))

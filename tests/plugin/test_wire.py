@@ -65,11 +65,11 @@ async def test_garbage_in_an_any_is_told() -> None:
         for kind, name in ((BUS, "ClusterConfig"), (STREAM, "StreamConfig"), (SUBSCRIBE, "ConsumerConfig")):
             garbage = message("google.protobuf.Any")(type_url=f"{TYPE_URL}{V1}.{name}", value=b"\xff\xff\xff")
             said = await refused(process.create_module(kind, "x", garbage))
-            assert said.startswith(f'{kind} "x": typed_config: {name}: these bytes are no such message')
+            assert said.startswith(f'{kind} "x": typed_config: these bytes are no {V1}.{name}')
         step = await process.create_step(PUBLISH, "x")
         garbage = message("google.protobuf.Any")(type_url=f"{TYPE_URL}{V1}.PublishRequest", value=b"\x0a\xff")
         said = await refused(process.call("ExecuteStep", handle_id=step, typed_input=garbage))
-        assert said.startswith(f"{PUBLISH}: typed_input: PublishRequest: these bytes are no such message")
+        assert said.startswith(f"{PUBLISH}: typed_input: these bytes are no {V1}.PublishRequest")
         unknown = message("google.protobuf.Any")(type_url=f"{TYPE_URL}{V1}.PublishRequest", value=b"\xfa\x01\x01x")
         said = await refused(process.call("ExecuteStep", handle_id=step, typed_input=unknown))
         assert "31" in said, "a strict contract knows no field 31"
@@ -81,8 +81,9 @@ async def test_bytes_that_are_no_request_are_an_invalid_argument(method: str) ->
     async with plugin() as process:
         channel = process._channel
         assert channel is not None
+        call: Any = channel.unary_unary(f"/{PLUGIN_SERVICE}/{method}")
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await channel.unary_unary(f"/{PLUGIN_SERVICE}/{method}")(b"\xff\xff\xff")
+            await call(b"\xff\xff\xff")
         assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert SERVICES[PLUGIN_SERVICE][method].request in (raised.value.details() or "")
         assert await alive(process)
