@@ -13,6 +13,8 @@ from pathlib import Path
 from eventbus_runtime.errors import EventbusError
 
 _NEEDED = ("grpc", "grpc_health", "google.protobuf")
+_INTERRUPTED = 130
+"""What a shell reports for a command that Ctrl-C ended: 128 and SIGINT's number."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EventbusError as error:
         sys.stderr.write(f"eventbus-plugin: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
 
 
 def _serve(parent: int) -> int:

@@ -241,7 +241,7 @@ class ConsumerModule:
     async def init(self) -> None:
         """See `Module.init`."""
         other = self._declared.consumer(self.config.name)
-        if other not in (None, self) and other is not None:
+        if other is not None and other is not self:
             raise PluginError(f"{self.title}: {other.title} declares the consumer {self.config.name} already")
         register(self._declared.consumers, self.name, self, self.title)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
 
 from google.protobuf import json_format
 
@@ -28,7 +29,15 @@ STOP_WITHIN = 5.0
 """Seconds that what runs gets when its trigger is stopped, where the call has no nearer deadline."""
 
 _STRUCT_BELOW = 1 << 20
+
 _CONFIGS: dict[str, Any] = {spec.name: spec.config for spec in CONTRACTS}
+
+
+class _Held(NamedTuple):
+    """What a handle stands for, and what makes its calls wait for each other."""
+
+    module: Module
+    busy: asyncio.Lock
 
 
 class PluginService:
@@ -44,8 +53,8 @@ class PluginService:
     def __init__(self, callback: Callback, tell: Tell, environ: Mapping[str, str] = os.environ) -> None:
         self._callback = callback
         self._declared = Declared(environ, tell)
-        self._modules: dict[str, Module] = {}
-        self._busy: dict[str, asyncio.Lock] = {}
+        self._modules: dict[str, _Held] = {}
+        self._stops: set[asyncio.Task[None]] = set()
         self._steps: dict[str, steps.Step] = {}
 
     async def get_manifest(self, request: Proto, left: float | None) -> Proto:
@@ -87,14 +96,12 @@ class PluginService:
             raise PluginError(f"{title}: {error}") from None
 
     async def init_module(self, request: Proto, left: float | None) -> Proto:
-        module = self._at(request.handle_id)
-        async with self._busy[request.handle_id]:
+        async with self._only(request.handle_id) as module:
             await module.init()
         return message("ErrorResponse")()
 
     async def start_module(self, request: Proto, left: float | None) -> Proto:
-        module = self._at(request.handle_id)
-        async with self._busy[request.handle_id]:
+        async with self._only(request.handle_id) as module:
             try:
                 await module.start()
             except EventbusError as error:
@@ -103,16 +110,14 @@ class PluginService:
         return message("ErrorResponse")()
 
     async def stop_module(self, request: Proto, left: float | None) -> Proto:
-        module = self._at(request.handle_id)
-        # To its end, even where the host asks no more: half a stop is none.
-        await asyncio.shield(asyncio.create_task(self._stop(request.handle_id, module, _time(left))))
+        held = self._at(request.handle_id)
+        await self._stopped(held, _time(left))
         return message("ErrorResponse")()
 
     async def destroy_module(self, request: Proto, left: float | None) -> Proto:
-        module = self._at(request.handle_id)
+        held = self._at(request.handle_id)
         del self._modules[request.handle_id]
-        await asyncio.shield(asyncio.create_task(self._stop(request.handle_id, module, _time(left))))
-        self._busy.pop(request.handle_id, None)
+        await self._stopped(held, _time(left))
         return message("ErrorResponse")()
 
     async def create_step(self, request: Proto, left: float | None) -> Proto:
@@ -158,7 +163,7 @@ class PluginService:
         Args:
             within: seconds that what runs gets.
         """
-        modules = list(self._modules.values())
+        modules = [held.module for held in self._modules.values()]
         triggers = {*self._declared.triggers, *(one for one in modules if isinstance(one, TriggerModule))}
         await _all(one.stop(within) for one in triggers)
         await _all(one.stop(0.0) for one in modules if isinstance(one, ConsumerModule))
@@ -189,17 +194,35 @@ class PluginService:
 
     def _handed(self, module: Module) -> Proto:
         handle = str(uuid.uuid4())
-        self._modules[handle], self._busy[handle] = module, asyncio.Lock()
+        self._modules[handle] = _Held(module, asyncio.Lock())
         return message("HandleResponse")(handle_id=handle)
 
-    def _at(self, handle: str) -> Module:
+    def _at(self, handle: str) -> _Held:
         if handle not in self._modules:
             raise PluginError(f"unknown module handle: {handle}")
         return self._modules[handle]
 
-    async def _stop(self, handle: str, module: Module, within: float) -> None:
-        async with self._busy[handle]:
-            await module.stop(within)
+    async def _stopped(self, held: _Held, within: float) -> None:
+        """Stop it to the end, even where the host asks no more: half a stop is none."""
+        stop = asyncio.create_task(_stop(held, within))
+        self._stops.add(stop)  # which alone keeps it alive, once nobody waits for it
+        stop.add_done_callback(self._stops.discard)
+        await asyncio.shield(stop)
+
+    @asynccontextmanager
+    async def _only(self, handle: str) -> AsyncIterator[Module]:
+        """The module of a handle, for one call at a time.
+
+        Raises:
+            PluginError: there is none, or not any more.
+        """
+        async with self._at(handle).busy:
+            yield self._at(handle).module
+
+
+async def _stop(held: _Held, within: float) -> None:
+    async with held.busy:
+        await held.module.stop(within)
 
 
 async def _all(stops: Any) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from eventbus_runtime.plugin.messages import BROKER, Proto, message
 
@@ -65,5 +66,6 @@ class Stdout:
                     self._size -= len(self._kept.popleft())
                 except IndexError:  # the reader took the last one meanwhile
                     break
-            if self._loop is not None and self._more is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._more.set)
+            if self._loop is not None and self._more is not None:
+                with suppress(RuntimeError):  # the loop has ended, and its process does
+                    self._loop.call_soon_threadsafe(self._more.set)

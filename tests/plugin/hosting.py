@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.contracts import (
@@ -23,6 +23,7 @@ from eventbus_runtime.plugin.client import PluginProcess
 from eventbus_runtime.plugin.failures import PluginError
 from eventbus_runtime.plugin.handshake import COOKIE
 from eventbus_runtime.plugin.host import Fired
+from eventbus_runtime.plugin.messages import PLUGIN_SERVICE
 from eventbus_runtime.testing.server import NatsServer
 from tests.triggers.live import connected
 
@@ -81,6 +82,13 @@ async def refused(call: Awaitable[Any]) -> str:
     except PluginError as error:
         return str(error)
     raise AssertionError("it was not refused")
+
+
+def unary(process: PluginProcess, method: str) -> Callable[[bytes], Awaitable[bytes]]:
+    """A method of the plugin's service, known or not, that takes and gives bytes."""
+    assert process._channel is not None
+    call: Any = process._channel.unary_unary(f"/{PLUGIN_SERVICE}/{method}")
+    return cast("Callable[[bytes], Awaitable[bytes]]", call)
 
 
 async def counts(outside: NatsBus, consumer: str = "billing") -> tuple[int, int, int]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import grpc
 import pytest
 from google.protobuf import descriptor_pb2
 
 from eventbus_runtime.contracts.registry import CONTRACTS
 from eventbus_runtime.plugin import describe
-from eventbus_runtime.plugin.messages import PLUGIN_SERVICE, message, number
+from eventbus_runtime.plugin.messages import number
 from eventbus_runtime.plugin.types import Types
-from tests.plugin.hosting import BUS, CONSUMER, STREAM, SUBSCRIBE, alive, plugin
+from tests.plugin.hosting import BUS, CONSUMER, STREAM, SUBSCRIBE, alive, plugin, unary
 
 V1 = "workflow.plugin.eventbus.v1"
 STRICT = number("ContractMode", "CONTRACT_MODE_STRICT_PROTO")
@@ -123,10 +121,7 @@ async def test_the_schemas_tell_an_editor_each_field_of_each_module() -> None:
 @pytest.mark.parametrize("method", ["InvokeService", "DeliverMessage", "GetConfigFragment", "GetAsset"])
 async def test_what_the_origin_does_not_offer_is_unimplemented(method: str) -> None:
     async with plugin() as process:
-        channel = process._channel
-        assert channel is not None
-        call: Any = channel.unary_unary(f"/{PLUGIN_SERVICE}/{method}")
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await call(message("google.protobuf.Empty")().SerializeToString())
+            await unary(process, method)(b"")
         assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
         assert await alive(process)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from eventbus_runtime.contracts import AckResponse, ClusterConfig, ConsumerConfig, StreamConfig
 from eventbus_runtime.plugin.client import PluginProcess
+from eventbus_runtime.plugin.messages import message
 from eventbus_runtime.plugin.values import packed
 from eventbus_runtime.testing.server import NatsServer, free_port
 from tests.conftest import MakeServer
@@ -154,8 +156,6 @@ async def test_a_dead_bus_is_told_at_its_start_and_used_once_it_lives(make_serve
 @pytest.mark.seed("S-24")
 async def test_a_bus_has_one_connection_however_many_use_it_first_and_none_after_its_stop(server: NatsServer) -> None:
     """S-24: made when first needed, shared, closed by stop."""
-    import asyncio
-
     async with plugin(server) as process, connected(server.url) as outside:
         bus = await process.create_module(BUS, "main", NATS)
         await process.init_module(bus)
@@ -206,8 +206,6 @@ async def test_several_buses_and_none_named_is_an_error_that_lists_them(server: 
 
 
 def _struct(values: dict[str, Any]) -> Any:
-    from eventbus_runtime.plugin.messages import message
-
     struct = message("google.protobuf.Struct")()
     struct.update(values)
     return struct
@@ -273,6 +271,18 @@ async def test_the_server_that_lost_jetstream_is_told(make_server: MakeServer) -
         await process.run_module(BUS, "main", NATS)
         said = await refused(process.run_module(STREAM, "orders", ORDERS))
         assert said.startswith('infra.eventbus.stream "orders": JetStream is off on ')
+
+
+async def test_calls_of_one_handle_wait_for_each_other_and_what_is_destroyed_does_not_start(server: NatsServer) -> None:
+    async with stocked(server) as (process, outside):
+        for _ in range(20):
+            handle = await process.create_module(CONSUMER, "ship", ConsumerConfig(name="ship", stream_name="ORDERS"))
+            calls = (process.start_module, process.stop_module, process.destroy_module, process.start_module)
+            said = await asyncio.gather(*(call(handle) for call in calls), return_exceptions=True)
+            assert all(each is None or f"unknown module handle: {handle}" in str(each) for each in said)
+        assert (await outside.api("STREAM.INFO.ORDERS"))["state"]["consumer_count"] == 2
+        handle = await process.run_module(CONSUMER, "ship", ConsumerConfig(name="ship", stream_name="ORDERS"))
+        await process.destroy_module(handle)
 
 
 async def test_unknown_handles_are_told() -> None:

@@ -24,6 +24,7 @@ from tests.plugin.hosting import (
     alive,
     plugin,
     refused,
+    unary,
     unstarted,
 )
 
@@ -79,11 +80,8 @@ async def test_garbage_in_an_any_is_told() -> None:
 @pytest.mark.parametrize("method", sorted(SERVICES[PLUGIN_SERVICE]))
 async def test_bytes_that_are_no_request_are_an_invalid_argument(method: str) -> None:
     async with plugin() as process:
-        channel = process._channel
-        assert channel is not None
-        call: Any = channel.unary_unary(f"/{PLUGIN_SERVICE}/{method}")
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await call(b"\xff\xff\xff")
+            await unary(process, method)(b"\xff\xff\xff")
         assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert SERVICES[PLUGIN_SERVICE][method].request in (raised.value.details() or "")
         assert await alive(process)
