@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from eventbus_runtime.buses.nats import NatsBus
-from eventbus_runtime.config.model import uri_variable
+from eventbus_runtime.config.model import EMBEDDED, uri_variable
 from eventbus_runtime.config.targets import MATRIX, NATS, cannot_run, target_problem, version_problem
 from eventbus_runtime.contracts.convert import to_bus, to_consumer, to_stream
 from eventbus_runtime.contracts.model import ClusterConfig, ConsumerConfig, StreamConfig
@@ -104,12 +104,16 @@ class BusModule:
         """The connection, made now if there is none.
 
         Raises:
-            PluginError: it has no address; names both variables.
+            PluginError: it has no address; names both variables. Or it is the word for a private server.
             BusError: it can't be made in time; the next call tries again.
             ConfigError: the address is none.
         """
         if self._section is None or not self.addresses:
             raise PluginError(f"{self.title} {self._missing()}")
+        if EMBEDDED in self.addresses:
+            raise PluginError(
+                f'{self.title}: "{EMBEDDED}" is no address here: only eventbus-run starts a server of its own'
+            )
         if self._bus is None:
             bus = NatsBus(self.name, self._section, urls=self.addresses, tell=self._declared.tell)
             self._bus = bus  # before any await: two that come at once share it

@@ -104,6 +104,7 @@ class TriggerModule:
 
     Raises:
         PluginError: it has no name, or no stream can be found for it.
+        ContractError: no consumer can be as it is configured.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class TriggerModule:
         self._idle.set()
         if not subscription.consumer.name:
             raise PluginError(f"{title}: name (of the durable consumer; or consumer) is required")
-        self._consumer()
+        to_consumer(self._consumer())
 
     async def init(self) -> None:
         """Nothing to do before the start."""

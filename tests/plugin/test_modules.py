@@ -129,6 +129,20 @@ async def test_the_buses_own_variable_beats_the_common_one(server: NatsServer) -
         assert (await publish(process, "orders.created")).sequence == "1"
 
 
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("embedded", '"embedded" is no address here: only eventbus-run starts a server of its own'),
+        ("nats://host:port", "buses.main.url: an address can't be read"),
+    ],
+)
+async def test_an_address_that_is_none_is_told(address: str, text: str) -> None:
+    async with plugin(EVENTBUS_MAIN_URI=address) as process:
+        bus = await process.create_module(BUS, "main", NATS)
+        said = await refused(process.start_module(bus))
+        assert said.startswith(f'infra.eventbus "main": {text}')
+
+
 async def test_a_bus_of_another_provider_is_planned_and_no_more(server: NatsServer) -> None:
     async with plugin(server) as process:
         await process.run_module(BUS, "main", ClusterConfig(provider="kafka", deploy_target="aws.msk"))

@@ -144,6 +144,11 @@ async def test_with_manual_ack_the_workflows_step_settles_and_success_does_not(s
         ({"name": "c", "stream_name": "S", "subject": "x"}, "ConsumerConfig: subject: unknown field"),
         ({"name": "c", "stream_name": "S", "ack": "later"}, 'ack must be "on_success" or "manual", not a text'),
         ({"name": "c", "stream_name": "S", "max_in_flight": 0.5}, "max_in_flight must be a number, 1 to 100000"),
+        ({"name": "a b", "stream_name": "S"}, "ConsumerConfig: name: 'a b' can't be a name"),
+        (
+            {"name": "c", "stream_name": "S", "filter_subject": "a..b"},
+            "ConsumerConfig: filter_subject: 'a..b' is not a",
+        ),
         ({"stream_name": "S"}, "name (of the durable consumer; or consumer) is required"),
         ({"name": "c"}, "stream_name is required: no module of type infra.eventbus.consumer declares"),
     ],
