@@ -14,6 +14,7 @@ from eventbus_runtime.contracts.model import ClusterConfig, ConsumerConfig, Stre
 from eventbus_runtime.errors import BusUnavailableError, ConfigError, EventbusError, NotFoundError
 from eventbus_runtime.events import Ensured, Warned
 from eventbus_runtime.message import Raw
+from eventbus_runtime.pipelines.steps import AckStep
 from eventbus_runtime.plugin.declared import Declared
 from eventbus_runtime.plugin.failures import PluginError
 from eventbus_runtime.provisioning.providers import Providers
@@ -78,6 +79,7 @@ class BusModule:
         self.title, self.name, self.config = title, name, config
         self._declared = declared
         self._bus: NatsBus | None = None
+        self._acks: tuple[NatsBus, AckStep] | None = None
         _check(title, config)
         self._section = to_bus(config) if config.provider == NATS else None
 
@@ -131,6 +133,16 @@ class BusModule:
             raise
         return bus
 
+    async def acks(self) -> AckStep:
+        """The ack step on the connection; one for all calls, which may wait for the server together.
+
+        Raises: as `connect`.
+        """
+        bus = await self.connect()
+        if self._acks is None or self._acks[0] is not bus:
+            self._acks = bus, AckStep(bus)
+        return self._acks[1]
+
     async def stop(self, within: float) -> None:
         """Stop the triggers on it, and close the connection. See `Module.stop`."""
         if self._declared.buses.get(self.name) is self:
@@ -143,7 +155,7 @@ class BusModule:
 
     async def _drop(self, bus: NatsBus) -> None:
         if self._bus is bus:
-            self._bus = None
+            self._bus = self._acks = None
         await bus.close()
 
     def _missing(self) -> str:

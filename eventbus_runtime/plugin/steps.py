@@ -84,7 +84,7 @@ async def _ack(declared: Declared, request: Any, name: str) -> Contract:
         token = check_ack_subject(request.ack_token)
         consumer = declared.consumer(token.consumer, token.stream)
         name = consumer.bus if consumer is not None else ""
-    return await AckStep(await declared.bus(name).connect())(request)
+    return await (await declared.bus(name).acks())(request)
 
 
 _RUNNERS: dict[str, Callable[[Declared, Any, str], Awaitable[Contract]]] = {

@@ -19,7 +19,6 @@ from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.plugin.callback import Callback
 from eventbus_runtime.plugin.declared import Declared
 from eventbus_runtime.plugin.failures import PluginError
-from eventbus_runtime.plugin.interim import held
 from eventbus_runtime.plugin.values import said, take_bus, text
 from eventbus_runtime.provisioning.prepare import Topology
 from eventbus_runtime.supervisor import Supervisor
@@ -163,7 +162,7 @@ class TriggerModule:
 
     def held(self, token: str) -> Delivery | None:
         """The delivery of this ack token, if this trigger holds it."""
-        return None if self._trigger is None else held(self._trigger, token)
+        return None if self._trigger is None else self._trigger.held(token)
 
     def _consumer(self) -> ConsumerConfig:
         """The consumer with its stream: its own, or the declared one's, whose other settings count, too (S-50).
