@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any, cast
 
 from google.protobuf import descriptor_pb2, json_format, message_factory
@@ -10,6 +11,13 @@ from google.protobuf.descriptor_pool import DescriptorPool
 
 from eventbus_runtime.plugin.messages import Proto, message
 from eventbus_runtime.plugin.values import TYPE_URL
+
+# Its name changed with protobuf 5.26.
+_WITH_DEFAULTS: dict[str, Any] = {
+    name: True
+    for name in ("always_print_fields_with_no_presence", "including_default_value_fields")
+    if name in signature(json_format.MessageToDict).parameters
+}
 
 
 class Types:
@@ -47,6 +55,4 @@ class Types:
     def unpack(self, payload: Proto) -> dict[str, Any]:
         """What an Any holds, as a table by protobuf's JSON mapping and names; defaults included."""
         held = self.message(payload.type_url.rpartition("/")[2]).FromString(payload.value)
-        return json_format.MessageToDict(
-            held, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
+        return json_format.MessageToDict(held, preserving_proto_field_name=True, **_WITH_DEFAULTS)
