@@ -21,6 +21,9 @@ from eventbus_runtime.plugin.values import packed
 ACTION = "message"
 """What the host is told to have happened."""
 
+_USUALLY_TAKEN = 4 << 20
+"""Bytes of a request that a gRPC server takes where nothing else is set."""
+
 _ALL_SIX: dict[str, Any] = {field.name: {} if field.kind == "map" else "" for field in fields(Contract)}
 
 
@@ -77,8 +80,8 @@ class Callback:
             try:
                 answer = await self._fire(request)
             except grpc.aio.AioRpcError as error:
-                # A server takes 4 MiB where nothing else is set; most hosts read `data` alone.
-                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                # Most hosts read `data` alone.
+                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or request.ByteSize() < _USUALLY_TAKEN:
                     raise
                 request.ClearField("typed_data")
                 answer = await self._fire(request)

@@ -25,7 +25,7 @@ from eventbus_runtime.plugin.handshake import COOKIE
 from eventbus_runtime.plugin.host import Fired
 from eventbus_runtime.plugin.messages import PLUGIN_SERVICE
 from eventbus_runtime.testing.server import NatsServer
-from tests.triggers.live import connected
+from tests.triggers.live import connected, until
 
 BUS, STREAM, CONSUMER = "infra.eventbus", "infra.eventbus.stream", "infra.eventbus.consumer"
 PUBLISH, CONSUME, ACK = "step.eventbus.publish", "step.eventbus.consume", "step.eventbus.ack"
@@ -95,6 +95,15 @@ async def counts(outside: NatsBus, consumer: str = "billing") -> tuple[int, int,
     """What the server says of a consumer of ORDERS: delivered, waiting for their acknowledgement, left to deliver."""
     info = await outside.api(f"CONSUMER.INFO.ORDERS.{consumer}")
     return info["delivered"]["stream_seq"], info["num_ack_pending"], info["num_pending"]
+
+
+async def until_counts(outside: NatsBus, expected: tuple[int, int, int]) -> None:
+    """Return once the server says so of `billing`; see `counts`."""
+
+    async def reached() -> bool:
+        return await counts(outside) == expected
+
+    await until(reached)
 
 
 async def alive(process: PluginProcess) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from eventbus_runtime.plugin.parent import parent_gone
 from eventbus_runtime.testing.server import NatsServer
-from tests.plugin.hosting import BUS, NATS, SUBSCRIBE, Workflow, counts, plugin, publish, stocked, variables
+from tests.plugin.hosting import BUS, NATS, SUBSCRIBE, Workflow, plugin, publish, stocked, until_counts, variables
 from tests.triggers.live import connected, make_stream, until
 
 # A host that dies without a word: it starts a plugin with a running trigger, whose workflow never ends.
@@ -40,6 +40,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.timed
 async def test_told_to_end_it_does_within_the_time_that_go_plugin_gives() -> None:
     """go-plugin kills what has not ended two seconds after `Shutdown`."""
     async with plugin() as process:
@@ -116,11 +117,7 @@ async def test_a_host_that_is_killed_takes_the_plugin_along_and_nothing_is_lost(
             config = {"name": "billing", "stream_name": "ORDERS"}
             await process.start_module(await process.create_trigger(SUBSCRIBE, "flow", config))
             assert [fired.payload for fired in await workflow.wait(1)] == [b"precious"]
-
-            async def acked() -> bool:
-                return await counts(outside) == (1, 0, 0)
-
-            await until(acked)
+            await until_counts(outside, (1, 0, 0))
 
 
 async def test_where_the_kernel_tells_nothing_a_new_parent_is_noticed() -> None:

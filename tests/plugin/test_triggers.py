@@ -29,6 +29,7 @@ from tests.plugin.hosting import (
     publish,
     refused,
     stocked,
+    until_counts,
 )
 from tests.triggers.live import until
 
@@ -62,11 +63,7 @@ async def test_the_host_gets_all_six_fields_as_a_struct_and_as_the_contracts_mes
         assert fired.data["ack_token"].startswith("$JS.ACK.ORDERS.billing.1.1.1.")
         assert fired.message is not None
         assert fired.message.model_dump() == {**fired.data, "payload": body}
-
-        async def acked() -> bool:
-            return await counts(outside) == (1, 0, 0)
-
-        await until(acked)
+        await until_counts(outside, (1, 0, 0))
 
 
 @pytest.mark.seed("S-54")
@@ -81,11 +78,7 @@ async def test_a_workflow_that_fails_is_run_again_and_acknowledged_after_success
         assert [each.payload for each in fired] == [b"once more"] * 2
         assert [each.data["ack_token"].split(".")[4] for each in fired] == ["1", "2"]
         assert any("the host says: the ledger is closed" in line for line in process.stderr)
-
-        async def acked() -> bool:
-            return await counts(outside) == (1, 0, 0)
-
-        await until(acked)
+        await until_counts(outside, (1, 0, 0))
 
 
 @pytest.mark.seed("S-54")
@@ -103,11 +96,7 @@ async def test_a_workflow_that_acks_by_its_step_has_settled_it_even_where_it_fai
         await process.serve_callbacks(acking)
         await subscribe(process)
         await publish(process, "orders.created")
-
-        async def acked() -> bool:
-            return await counts(outside) == (1, 0, 0)
-
-        await until(acked)
+        await until_counts(outside, (1, 0, 0))
         await publish(process, "orders.created")
         await until(lambda: len(ran) == 2)
         assert [fired.data["sequence"] for fired in ran] == ["1", "2"]
@@ -125,11 +114,7 @@ async def test_with_manual_ack_the_workflows_step_settles_and_success_does_not(s
         assert await counts(outside) == (1, 1, 0)
         ack = await process.create_step(ACK, "ack")
         await process.execute_step(ack, AckRequest(ack_token=token), AckResponse)
-
-        async def acked() -> bool:
-            return await counts(outside) == (1, 0, 0)
-
-        await until(acked)
+        await until_counts(outside, (1, 0, 0))
 
 
 @pytest.mark.seed("S-50")
@@ -371,9 +356,5 @@ async def test_a_slow_host_gets_no_more_at_once_than_it_is_told_to(server: NatsS
         await until(lambda: len(begun) == 3)
         assert await counts(outside) == (3, 3, 7)
         opened.set()
-
-        async def done() -> bool:
-            return await counts(outside) == (10, 0, 0)
-
-        await until(done)
+        await until_counts(outside, (10, 0, 0))
         assert len(begun) == 10
