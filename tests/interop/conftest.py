@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop import build
+from tests.interop.build import built
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -20,13 +22,13 @@ def programs(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def goplugin(programs: Path) -> Path:
     """The host on the go-plugin library."""
-    return build.goplugin(programs)
+    return built(programs, HERE / "goplugin")
 
 
 @pytest.fixture(scope="session")
 def workflow(programs: Path) -> Path:
-    """The host on the engine's own package."""
-    return build.workflow(programs)
+    """The host on the engine's own package; some hundred packages, a minute or two when Go's cache is cold."""
+    return built(programs, HERE / "workflow")
 
 
 @pytest.fixture
