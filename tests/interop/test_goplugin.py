@@ -11,22 +11,14 @@ from typing import Any
 import psutil
 import pytest
 
-from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.testing.server import NatsServer
 from tests.interop.host import Host, RefusedError, hosting
+from tests.interop.orders import ORDERS, prepare
 from tests.triggers.live import connected, until
 
 pytestmark = [pytest.mark.xdist_group("interop"), pytest.mark.timeout(600)]
 
 TYPE = "type.googleapis.com/workflow.plugin.eventbus.v1"
-ORDERS = {"name": "billing", "stream_name": "ORDERS"}
-
-
-async def prepare(bus: NatsBus) -> None:
-    """Make the stream and the durable consumer that the modules speak of."""
-    await bus.api("STREAM.CREATE.ORDERS", {"name": "ORDERS", "subjects": ["orders.>"]})
-    config = {"durable_name": "billing", "ack_policy": "explicit"}
-    await bus.api("CONSUMER.CREATE.ORDERS.billing", {"stream_name": "ORDERS", "config": config})
 
 
 async def declare(host: Host, kind: str, message: str, config: dict[str, Any]) -> str:
@@ -266,10 +258,27 @@ async def test_two_hosts_at_once_have_a_process_each(goplugin: Path, launcher: P
         assert answer["typed_output"]["sequence"] == "1"
 
 
-async def test_the_standard_streams_reach_the_host(goplugin: Path, launcher: Path) -> None:
-    """stdout carries the hand-over line alone; the host's log has what is written to stderr."""
-    async with hosting(goplugin, launcher) as host:
+async def test_thousands_of_calls_at_once_are_all_answered(goplugin: Path, launcher: Path, server: NatsServer) -> None:
+    """gRPC drops calls of which a thousand wait to be taken up, if it is not told otherwise."""
+    async with connected(server.url) as bus, hosting(goplugin, launcher, nats=server.url) as host:
+        await prepare(bus)
+        await declare_all(host)
+        publish = await step(host, "step.eventbus.publish")
+        answers = await asyncio.gather(
+            *(execute(host, publish, "PublishRequest", subject="orders.new") for _ in range(4000))
+        )
+        assert {answer["error"] for answer in answers} == {""}
+        assert (await bus.api("STREAM.INFO.ORDERS"))["state"]["messages"] == 4000
+
+
+async def test_the_standard_streams_reach_the_host(goplugin: Path, launcher: Path, server: NatsServer) -> None:
+    """stdout carries the hand-over line alone; what is logged on stderr arrives line by line."""
+    async with hosting(goplugin, launcher, nats=server.url) as host:
         assert (await host.event("loaded"))["protocol"] == "grpc"
-        await host.call("GetManifest")
         await until(lambda: any("waiting for stdio data" in line for line in host.events["log"]))
+        assert "plugin: serving" in await host.event("stderr")
+        await host.call("GetContractRegistry")
+        config = {"provider": "nats", "deploy_target": "kubernetes"}
+        await declare(host, "infra.eventbus", "ClusterConfig", config)
+        await until(lambda: any("running" in line for line in host.events["stderr"]))
         assert host.events["stdio_stdout"] == []
