@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.triggers.live import until
@@ -106,16 +107,19 @@ async def hosting(program: Path, plugin: Path, *, nats: str = "") -> AsyncIterat
     environment = {name: value for name, value in os.environ.items() if name != "NATS_URL"}
     if nats:
         environment["NATS_URL"] = nats
-    process = await asyncio.create_subprocess_exec(
-        program, plugin, stdin=PIPE, stdout=PIPE, env=environment, limit=_LONGEST_LINE
-    )
-    host = Host(process)
-    reading = asyncio.create_task(host.read())
-    try:
-        yield host
-        await host.end()
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        await reading
+    # The library leaves its sockets behind. Their paths must be short.
+    with TemporaryDirectory(prefix="host-") as sockets:
+        environment["TMPDIR"] = sockets
+        process = await asyncio.create_subprocess_exec(
+            program, plugin, stdin=PIPE, stdout=PIPE, env=environment, limit=_LONGEST_LINE
+        )
+        host = Host(process)
+        reading = asyncio.create_task(host.read())
+        try:
+            yield host
+            await host.end()
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            await reading

@@ -226,20 +226,25 @@ async def test_killing_the_client_ends_the_process_without_force(
         async with connected(server.url) as bus:
             await prepare(bus)
         await declare_all(host)
-        process = psutil.Process(int((await host.event("loaded"))["pid"]))
+        loaded = await host.event("loaded")
+        process = psutil.Process(int(loaded["pid"]))
         family = [process, *process.children(recursive=True)]
+        assert Path(loaded["address"]).is_socket()
         assert (await host.do("kill"))["exited"] is True
         assert [line for line in host.events["log"] if "[WARN]" in line or "[ERROR]" in line] == []
         assert any("plugin process exited" in line for line in host.events["log"])
         await until(lambda: not any(each.is_running() for each in family))
+        assert not Path(loaded["address"]).exists()
 
 
 async def test_a_host_that_is_killed_leaves_no_process(goplugin: Path, launcher: Path, server: NatsServer) -> None:
     async with hosting(goplugin, launcher, nats=server.url) as host:
-        process = psutil.Process(int((await host.event("loaded"))["pid"]))
+        loaded = await host.event("loaded")
+        process = psutil.Process(int(loaded["pid"]))
         family = [process, *process.children(recursive=True)]
         host.kill()
         await until(lambda: not any(each.is_running() for each in family))
+        assert not Path(loaded["address"]).exists()
 
 
 async def test_two_hosts_at_once_have_a_process_each(goplugin: Path, launcher: Path, server: NatsServer) -> None:

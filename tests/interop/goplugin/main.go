@@ -46,7 +46,10 @@ func main() {
 		fail(client, err)
 	}
 	service := dispensed.(*service)
-	tell.Event("loaded", driver.Fields{"pid": client.ID(), "broker_id": service.brokerID, "protocol": client.Protocol()})
+	tell.Event("loaded", driver.Fields{
+		"pid": client.ID(), "broker_id": service.brokerID,
+		"protocol": client.Protocol(), "address": client.ReattachConfig().Addr.String(),
+	})
 	err = tell.Run(map[string]driver.Command{
 		"call": service.call,
 		"ping": func(driver.Fields) (any, error) { return nil, connection.Ping() },
