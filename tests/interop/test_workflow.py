@@ -131,6 +131,59 @@ async def test_the_engine_is_told_what_is_wrong(workflow: Path, plugins: Path, s
             await host.do("execute", name="ack", current={"ack_token": "orders.created"})
 
 
+CONFIG = """
+modules:
+  - name: events
+    type: infra.eventbus
+    config: {provider: nats, deploy_target: kubernetes}
+  - name: orders
+    type: infra.eventbus.stream
+    dependsOn: [events]
+    config: {name: ORDERS, subjects: ["orders.>", "invoices.>"]}
+  - name: billing
+    type: infra.eventbus.consumer
+    dependsOn: [orders]
+    config: {name: billing, stream_name: ORDERS, filter_subject: orders.>}
+pipelines:
+  bill:
+    trigger:
+      type: trigger.eventbus.subscribe
+      config: {consumer: billing, bus: events}
+    steps:
+      - name: publish
+        type: step.eventbus.publish
+        config: {subject: invoices.new, correlation_id: "{{ .sequence }}"}
+      - name: ack
+        type: step.eventbus.ack
+        config: {ack_token: "{{ .ack_token }}"}
+"""
+
+
+@pytest.mark.seed("S-20", "S-30", "S-32", "S-50", "S-53", "S-60")
+async def test_a_whole_engine_runs_a_workflow_of_triggers_and_steps(
+    workflow: Path, plugins: Path, server: NatsServer, tmp_path: Path
+) -> None:
+    (tmp_path / "app.yaml").write_text(CONFIG)
+    async with connected(server.url) as bus, hosting(workflow, plugins, nats=server.url) as host:
+        await host.do("load", name=NAME)
+        await host.do("run", file=str(tmp_path / "app.yaml"))
+        for number in range(10):
+            await bus.publish("orders.new", b"\xff%d" % number)
+
+        async def done() -> bool:
+            consumer = await bus.api("CONSUMER.INFO.ORDERS.billing")
+            return bool(consumer["ack_floor"]["consumer_seq"] == 10)
+
+        await until(done)
+        assert (await bus.api("CONSUMER.INFO.ORDERS.billing"))["num_redelivered"] == 0
+        invoices = await bus.api("STREAM.INFO.ORDERS", {"subjects_filter": "invoices.>"})
+        assert invoices["state"]["subjects"] == {"invoices.new": 10}
+        last = (await bus.api("STREAM.MSG.GET.ORDERS", {"last_by_subj": "invoices.new"}))["message"]
+        assert base64.b64decode(last["data"]).startswith(b"\xff")
+        assert b"Nats-Correlation-Id: " in base64.b64decode(last["hdrs"])
+        await host.do("stop")
+
+
 async def test_unloading_ends_the_process_and_it_can_be_loaded_again(workflow: Path, plugins: Path) -> None:
     async with hosting(workflow, plugins) as host:
         await host.do("load", name=NAME)

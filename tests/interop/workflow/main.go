@@ -6,19 +6,27 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/GoCodeAlone/modular"
+	"github.com/GoCodeAlone/workflow"
+	"github.com/GoCodeAlone/workflow/config"
 	"github.com/GoCodeAlone/workflow/module"
+	"github.com/GoCodeAlone/workflow/plugin"
 	"github.com/GoCodeAlone/workflow/plugin/external"
+	"github.com/GoCodeAlone/workflow/plugins/pipelinesteps"
 
 	"interop/internal/driver"
 )
 
 // host is a loaded plugin and what was made of it.
 type host struct {
+	logger  *slog.Logger
+	engine  atomic.Pointer[workflow.StdEngine]
 	manager *external.ExternalPluginManager
 	adapter *external.ExternalPluginAdapter
 	mu      sync.Mutex
@@ -27,8 +35,13 @@ type host struct {
 
 func main() {
 	tell := driver.New()
-	logger := log.New(tell.Lines("log"), "", 0)
-	h := &host{manager: external.NewExternalPluginManager(os.Args[1], logger), made: map[string]any{}}
+	lines := tell.Lines("log")
+	logger := log.New(lines, "", 0)
+	h := &host{
+		logger:  slog.New(slog.NewTextHandler(lines, nil)),
+		manager: external.NewExternalPluginManager(os.Args[1], logger),
+		made:    map[string]any{},
+	}
 	refuse := make(chan string, 1)
 	h.manager.SetCallbackServer(external.NewCallbackServer(
 		func(triggerType, action string, data map[string]any) error {
@@ -37,8 +50,11 @@ func main() {
 			case text := <-refuse:
 				return fmt.Errorf("%s", text)
 			default:
-				return nil
 			}
+			if engine := h.engine.Load(); engine != nil {
+				return engine.TriggerWorkflow(context.Background(), triggerType, action, data)
+			}
+			return nil
 		}, nil, logger))
 	err := tell.Run(map[string]driver.Command{
 		"load":    h.load,
@@ -48,6 +64,8 @@ func main() {
 		"trigger": h.trigger,
 		"life":    h.life,
 		"execute": h.execute,
+		"run":     h.run,
+		"stop":    func(driver.Fields) (any, error) { return nil, h.engine.Load().Stop(context.Background()) },
 		"refuse": func(with driver.Fields) (any, error) {
 			refuse <- with["error"].(string)
 			return nil, nil
@@ -153,6 +171,25 @@ func (h *host) execute(with driver.Fields) (any, error) {
 		return nil, err
 	}
 	return result.Output, nil
+}
+
+// run starts a whole engine with the loaded plugin, as a configuration file says.
+func (h *host) run(with driver.Fields) (any, error) {
+	wanted, err := config.LoadFromFile(with["file"].(string))
+	if err != nil {
+		return nil, err
+	}
+	engine := workflow.NewStdEngine(modular.NewStdApplication(nil, h.logger), h.logger)
+	for _, each := range []plugin.EnginePlugin{pipelinesteps.New(), h.adapter} {
+		if err := engine.LoadPlugin(each); err != nil {
+			return nil, err
+		}
+	}
+	if err := engine.BuildFromConfig(wanted); err != nil {
+		return nil, err
+	}
+	h.engine.Store(engine)
+	return nil, engine.Start(context.Background())
 }
 
 func (h *host) keep(name string, made any) {
