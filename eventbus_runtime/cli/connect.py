@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
 
 from eventbus_runtime.buses.embedded import read_url
 from eventbus_runtime.buses.nats import NatsBus
+from eventbus_runtime.buses.nats.connected import connected as connected
 from eventbus_runtime.config.model import EMBEDDED, BusConfig
 from eventbus_runtime.config.report import did_you_mean, listed
 from eventbus_runtime.config.units import seconds
-from eventbus_runtime.errors import BusUnavailableError, ConfigError, EventbusError
+from eventbus_runtime.errors import ConfigError, EventbusError
 
 
 @contextmanager
@@ -79,28 +79,6 @@ def open_bus(file: Path, name: str, config: BusConfig) -> NatsBus:
     """
     urls = (read_url(file.absolute().parent, name),) if EMBEDDED in config.url else config.url
     return NatsBus(name, config, urls=urls)
-
-
-@asynccontextmanager
-async def connected(bus: NatsBus, timeout: float) -> AsyncIterator[NatsBus]:
-    """The bus, connected, until the block ends.
-
-    Args:
-        bus: not yet entered.
-        timeout: seconds that connecting may take.
-
-    Raises:
-        BusUnavailableError: it can't be reached in time.
-        AuthenticationError: it refuses the credentials.
-    """
-    async with bus:
-        try:
-            async with asyncio.timeout(timeout):
-                await bus.wait_connected()
-        except TimeoutError:
-            why = bus.reason or "no answer"
-            raise BusUnavailableError(f"bus {bus.name!r} can't be reached within {timeout:g} s: {why}") from None
-        yield bus
 
 
 def duration(text: str, option: str) -> float:

@@ -9,6 +9,7 @@ import typer
 
 from eventbus_runtime.cli.ack import ack
 from eventbus_runtime.cli.apply import apply
+from eventbus_runtime.cli.conformance import conformance
 from eventbus_runtime.cli.consume import consume
 from eventbus_runtime.cli.contracts import contracts
 from eventbus_runtime.cli.dead_letters import dead_letters
@@ -27,6 +28,7 @@ app.command()(probe)
 app.command()(publish)
 app.command()(consume)
 app.command()(ack)
+app.command()(conformance)
 app.command()(contracts)
 app.add_typer(dead_letters, name="dead-letters")
 

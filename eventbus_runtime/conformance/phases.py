@@ -1,0 +1,146 @@
+"""A suite is a list of named phases, run in order; each says what it shows, and what was expected where it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from eventbus_runtime.errors import EventbusError
+
+_LOOKS = 0.02
+
+
+class UnmetError(Exception):
+    """What a phase raises where it does not see what it must.
+
+    Args:
+        expected: what it wanted to see.
+        seen: what it saw.
+    """
+
+    def __init__(self, expected: str, seen: object) -> None:
+        super().__init__(f"expected {expected}; seen: {seen}")
+
+
+class NotApplicableError(Exception):
+    """What a phase raises where it can't be held to anything, with the reason: `install eventbus-runtime[rpc]`."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One step of a suite.
+
+    Args:
+        name: unique in its suite.
+        shows: what it shows where it passes, as a sentence without a full stop.
+        rule: of the origin, as `S-70`.
+        run: does it, and returns what it saw, for the report.
+        needs: names of phases before it, without which it is not run.
+        within: seconds that it may take.
+        always: whether it is run though what it needs has failed, as a teardown.
+
+    `run` may raise `UnmetError`, `NotApplicableError`, or anything else, which is a failure too.
+    """
+
+    name: str
+    shows: str
+    rule: str
+    run: Callable[[], Awaitable[str]]
+    needs: tuple[str, ...] = ()
+    within: float = 15.0
+    always: bool = False
+
+
+async def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A group of phases that belong together.
+
+    Args:
+        name: a word for it, as `provider`.
+        phases: in the order in which they are run.
+        clean: called once at the end, whatever has happened, a cancellation too; removes what the phases left behind
+            and closes what they opened. At most 10 s.
+    """
+
+    name: str
+    phases: tuple[Phase, ...]
+    clean: Callable[[], Awaitable[None]] = _nothing
+
+
+def expect(holds: bool, expected: str, seen: object) -> None:
+    """Go on only where a condition holds.
+
+    Raises:
+        UnmetError: it does not.
+    """
+    if not holds:
+        raise UnmetError(expected, seen)
+
+
+def expect_equal(what: str, expected: object, seen: object) -> None:
+    """Go on only where two values are the same.
+
+    Raises:
+        UnmetError: they are not.
+    """
+    expect(expected == seen, f"{what} {expected!r}", repr(seen))
+
+
+async def eventually(look: Callable[[], Awaitable[object]], wanted: object, what: str, within: float = 5.0) -> None:
+    """Look again and again until what is seen is `wanted`.
+
+    Args:
+        look: what to look at.
+        wanted: what it should be.
+        what: it is, for the report.
+        within: seconds.
+
+    Raises:
+        UnmetError: it was not in time; tells what was seen last.
+    """
+    seen: object = "no answer"
+    try:
+        async with asyncio.timeout(within):
+            while True:
+                seen = await look()
+                if seen == wanted:
+                    return
+                await asyncio.sleep(_LOOKS)
+    except TimeoutError:
+        raise UnmetError(f"{what} {wanted!r} within {within:g} s", repr(seen)) from None
+
+
+async def refused(what: str, attempt: Callable[[], Awaitable[object]], *texts: str) -> str:
+    """Do what must be refused; returns the refusal's text.
+
+    Args:
+        what: it is, for the report.
+        attempt: does it.
+        texts: words that the refusal must hold, in any case.
+
+    Raises:
+        UnmetError: it was done, or refused without one of these words, or by an exception that is no refusal.
+    """
+    expected = " and ".join([f"{what} refused", *(f"naming {text!r}" for text in texts)])
+    try:
+        done = await attempt()
+    except (EventbusError, ValueError) as error:
+        told = str(error)
+        expect(all(text.lower() in told.lower() for text in texts), expected, told)
+        return told
+    except Exception as error:
+        raise UnmetError(expected, describe(error)) from error
+    raise UnmetError(expected, f"it was taken, with the result {done!r}")
+
+
+def describe(error: BaseException) -> str:
+    """An exception as one line: its text, and its type where that is none of ours."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(describe(one) for one in error.exceptions)
+    text = str(error).strip() or "no text"
+    return text if isinstance(error, EventbusError | UnmetError) else f"{type(error).__name__}: {text}"

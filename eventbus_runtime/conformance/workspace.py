@@ -1,0 +1,92 @@
+"""The streams of one suite: made under names that nobody else has, and removed, whatever happens in between."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import AsyncExitStack
+
+from eventbus_runtime.conformance.broker import Broker
+from eventbus_runtime.conformance.candidate import Candidate
+from eventbus_runtime.conformance.phases import NotApplicableError, eventually
+from eventbus_runtime.provisioning.objects import StreamSpec
+from eventbus_runtime.provisioning.resources import Resource
+
+# Some accounts take no stream without a bound, and some have little room.
+_ROOM = 4 * 2**20
+
+
+class Workspace:
+    """Where a suite works: one stream, and a connection of a bystander who makes, counts and removes it.
+
+    Nothing is opened before it is asked for. What is not this suite's is neither read nor changed.
+
+    Args:
+        candidate: what is held to the suite.
+        uri: the broker's address.
+        replicas: copies of the stream.
+        word: what the stream's name says of the suite.
+    """
+
+    def __init__(self, candidate: Candidate, uri: str, replicas: int, word: str) -> None:
+        unique = secrets.token_hex(8)
+        self.candidate, self.uri = candidate, uri
+        self.stream = f"EVENTBUS_CONFORMANCE_{word}_{unique}".upper()
+        self.subject = f"eventbus.conformance.{word}.{unique}"
+        """What the stream stores is below it."""
+        self.spec = StreamSpec(self.stream, (f"{self.subject}.>",), num_replicas=replicas, max_bytes=_ROOM)
+        self._opened = AsyncExitStack()
+        self._broker: Broker | None = None
+        self._asked_for = False
+
+    async def broker(self) -> Broker:
+        """The bystander's view; connects when it is first asked for.
+
+        Raises:
+            EventbusError: it can't be reached.
+        """
+        if self._broker is None:
+            bus = await self._opened.enter_async_context(self.candidate.open_bus(self.uri))
+            self._broker = self.candidate.broker(bus)
+        return self._broker
+
+    async def make_stream(self, resource: Resource) -> None:
+        """Make the stream.
+
+        Raises:
+            EventbusError: the broker does not; says why.
+        """
+        broker = await self.broker()
+        self._asked_for = True  # from here on it may be there, whatever the answer
+        await broker.make_stream(resource)
+
+    async def stored(self) -> int | None:
+        """How many messages the stream holds."""
+        return await (await self.broker()).stored(self.stream)
+
+    async def teardown(self) -> str:
+        """Remove the stream, and see that it is gone: the last phase of a suite.
+
+        Raises:
+            NotApplicableError: none was made.
+            UnmetError: it is still there.
+        """
+        if not self._asked_for:
+            raise NotApplicableError("no stream was made, so that none is to be removed")
+        await (await self.broker()).remove_stream(self.stream)
+        await eventually(self.stored, None, f"messages in stream {self.stream} (None: it is gone)")
+        return f"stream {self.stream} is gone"
+
+    async def clean(self) -> None:
+        """Remove what is left, and close the connection. Idempotent."""
+        try:
+            if self._asked_for:
+                await self._remove()
+                self._asked_for = False
+        finally:
+            self._broker = None
+            await self._opened.aclose()
+
+    async def _remove(self) -> None:
+        # By a connection of its own: that of the phases may be what is broken.
+        async with self.candidate.open_bus(self.uri) as bus:
+            await self.candidate.broker(bus).remove_stream(self.stream)
