@@ -61,6 +61,7 @@ class Candidate:
         kinds: by target, the kinds of resources that provisioning must yield; a target that is not in it must yield
             any.
         stream_kind: the kind of a stream's resource.
+        patience: seconds that what must come or be counted may take.
     """
 
     provider: Provider
@@ -70,6 +71,7 @@ class Candidate:
     open_source: OpenSource = pulling
     kinds: Mapping[str, Collection[str]] = field(default_factory=dict)
     stream_kind: str = "nats.stream_create"
+    patience: float = 5.0
 
     @classmethod
     def nats(cls, target: str = "self_hosted") -> Candidate:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from eventbus_runtime.errors import EventbusError
+from eventbus_runtime.errors import BusUnavailableError, EventbusError
 
 _LOOKS = 0.02
 
@@ -91,28 +91,41 @@ def expect_equal(what: str, expected: object, seen: object) -> None:
     expect(expected == seen, f"{what} {expected!r}", repr(seen))
 
 
-async def eventually(look: Callable[[], Awaitable[object]], wanted: object, what: str, within: float = 5.0) -> None:
+class _Unanswered(str):
+    """Why there was nothing to be seen."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+async def eventually(look: Callable[[], Awaitable[object]], wanted: object, what: str, within: float) -> None:
     """Look again and again until what is seen is `wanted`.
 
     Args:
         look: what to look at.
         wanted: what it should be.
         what: it is, for the report.
-        within: seconds.
+        within: seconds; 0: look once.
 
     Raises:
         UnmetError: it was not in time; tells what was seen last.
     """
-    seen: object = "no answer"
+
+    async def see() -> object:
+        try:
+            return await look()
+        except BusUnavailableError as error:  # a leader that is just being elected does not answer
+            return _Unanswered(str(error))
+
+    seen = await see()
     try:
         async with asyncio.timeout(within):
-            while True:
-                seen = await look()
-                if seen == wanted:
-                    return
+            while seen != wanted:
                 await asyncio.sleep(_LOOKS)
+                seen = await see()
     except TimeoutError:
-        raise UnmetError(f"{what} {wanted!r} within {within:g} s", repr(seen)) from None
+        limit = f" within {within:g} s" if within else ""
+        raise UnmetError(f"{what} {wanted!r}{limit}", repr(seen)) from None
 
 
 async def refused(what: str, attempt: Callable[[], Awaitable[object]], *texts: str) -> str:
@@ -126,7 +139,8 @@ async def refused(what: str, attempt: Callable[[], Awaitable[object]], *texts: s
     Raises:
         UnmetError: it was done, or refused without one of these words, or by an exception that is no refusal.
     """
-    expected = " and ".join([f"{what} refused", *(f"naming {text!r}" for text in texts)])
+    named = " and ".join(repr(text) for text in texts)
+    expected = f"{what} refused" + (f", with a text that says {named}" if texts else "")
     try:
         done = await attempt()
     except (EventbusError, ValueError) as error:

@@ -33,6 +33,7 @@ MESSAGES = 10
 """So many are published, consumed in one batch, and acknowledged one by one."""
 
 _DURABLE = "conformance"
+_CATCH_UP = 12.0
 _DEAD, _SECRET = "nats://127.0.0.1:1", "s3cr3t-of-a-state"
 
 
@@ -50,7 +51,7 @@ def provider_suite(candidate: Candidate, uri: str, *, replicas: int = 1) -> Suit
 class _Life:
     def __init__(self, candidate: Candidate, uri: str, replicas: int) -> None:
         self._candidate, self._provider, self._uri = candidate, candidate.provider, uri
-        self._space = Workspace(candidate, uri, replicas, NAME)
+        self._space, self._is_replicated = Workspace(candidate, uri, replicas, NAME), replicas > 1
         self._subject = f"{self._space.subject}.created"
         self._stack = AsyncExitStack()
         self._bus: Bus | None = None
@@ -159,8 +160,8 @@ class _Life:
         return self._provider.connection_string(state)
 
     async def _probe(self) -> str:
-        # A new stream's replicas may still catch up.
-        await eventually(self._health, "healthy", "status", within=12.0)
+        # The replicas of a stream that was just made may still catch up.
+        await eventually(self._health, "healthy", "status", within=_CATCH_UP if self._is_replicated else 0.0)
         probed = await self._provider.probe(self._uri)
         password = urlsplit(self._uri).password
         expect(not password or password not in str(probed), "no credentials in what a probe says", "the password")
@@ -184,7 +185,7 @@ class _Life:
             answer = await publish(self._request(number))
             expect_equal("sequence of a publish", str(number + 1), answer.sequence)
             expect(answer.acked_at.endswith("Z"), "acked_at in UTC, as RFC 3339", answer.acked_at)
-        await eventually(self._space.stored, MESSAGES, "messages in the stream")
+        await eventually(self._space.stored, MESSAGES, "messages in the stream", self._candidate.patience)
         return f"{MESSAGES} confirmed, {MESSAGES} stored"
 
     def _request(self, number: int) -> PublishRequest:
@@ -233,14 +234,15 @@ class _Life:
 
     async def _counted(self, *, pending: int, unacknowledged: int) -> None:
         broker, stream = await self._space.broker(), self._space.stream
-        await eventually(lambda: broker.count(stream, _DURABLE), Count(pending, unacknowledged), "at the broker")
+        wanted, patience = Count(pending, unacknowledged), self._candidate.patience
+        await eventually(lambda: broker.count(stream, _DURABLE), wanted, "the broker to say", patience)
 
     async def _drain(self) -> str:
         answers = list[PubAck | EventbusError]()
         async with self._candidate.open_bus(self._uri) as bus:
             for number in range(MESSAGES):
                 bus.publish_nowait(f"{self._space.subject}.drained", _payload(number), (), answers.append)
-        await eventually(self._space.stored, 2 * MESSAGES, "messages in the stream")
+        await eventually(self._space.stored, 2 * MESSAGES, "messages in the stream", self._candidate.patience)
         expect(not bus.is_connected, "a bus that is closed once its block is left", f"state {bus.state}")
         await asyncio.sleep(0)
         expect_equal("publishes told of", MESSAGES, len(answers))

@@ -107,4 +107,11 @@ def row(result: Result, columns: tuple[int, int], width: int = 120) -> str:
     head += f"{result.seconds:6.2f} s  "
     indent = " " * len(head) if width - len(head) >= 40 else " " * 4
     text = " ".join(result.text.split())
-    return textwrap.fill(text, width, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False).rstrip()
+    wrapper = textwrap.TextWrapper(
+        width,
+        initial_indent=head,
+        subsequent_indent=indent,
+        break_long_words=False,  # names and subjects are copied
+        break_on_hyphens=False,
+    )
+    return wrapper.fill(text).rstrip() if text else head.rstrip()

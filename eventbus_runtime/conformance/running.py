@@ -66,7 +66,7 @@ def _without(suite: Suite, phase: Phase, verdicts: dict[str, Verdict]) -> Result
         if verdict is Verdict.PASSED or phase.always:
             continue
         kept = Verdict.NOT_APPLICABLE if verdict is Verdict.NOT_APPLICABLE else Verdict.NOT_RUN
-        return Result(suite.name, phase.name, phase.rule, kept, f"needs {name!r}, which is {verdict}")
+        return Result(suite.name, phase.name, phase.rule, kept, f"needs {name!r}: {verdict}")
     return None
 
 

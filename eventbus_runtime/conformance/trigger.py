@@ -34,6 +34,7 @@ Handle: TypeAlias = Callable[[Message], Awaitable[None]]
 _STOPS_WITHIN = 5.0
 _IN_FLIGHT, _MESSAGES = 4, 20
 _LOOKS, _PAUSE = 4, 0.05
+_AT_BROKER = "the broker to say"
 _SOON = RetryConfig(delays=(0.1,), jitter=0.0)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
@@ -166,7 +167,8 @@ class _Run:
         section = TriggerConfig(bus="main", stream=space.stream, consumer=name, pipeline=name, retry=_SOON, **config)
         async with self._candidate.open_bus(self._uri) as bus:
             trigger = self._make(section, bus, _Pipeline(handle))
-            running = _Running(trigger, bus, subject, partial(broker.count, space.stream, name))
+            count = partial(broker.count, space.stream, name)
+            running = _Running(trigger, bus, subject, count, self._candidate.patience)
             try:
                 yield running
             finally:
@@ -279,10 +281,10 @@ class _Run:
                 await running.publish(b"%d" % number)
             running.start()
             waiting = Count(_MESSAGES - _IN_FLIGHT, _IN_FLIGHT)
-            await running.until(running.count, waiting)
+            await running.until(running.count, waiting, _AT_BROKER)
             for _ in range(_LOOKS):  # who pulls too much goes on doing so
                 await asyncio.sleep(_PAUSE)
-                expect_equal("at the broker, while no callback ends,", waiting, await running.count())
+                expect_equal(f"{_AT_BROKER}, while no callback ends,", waiting, await running.count())
             opened.set()
             await running.until(counted, _MESSAGES)
             await running.settled()
@@ -293,9 +295,11 @@ class _Run:
 class _Running:
     """A trigger, in a task of its own once it is started."""
 
-    def __init__(self, trigger: Trigger, bus: Bus, subject: str, count: Callable[[], Awaitable[Count]]) -> None:
+    def __init__(
+        self, trigger: Trigger, bus: Bus, subject: str, count: Callable[[], Awaitable[Count]], patience: float
+    ) -> None:
         self.trigger, self.subject, self.count = trigger, subject, count
-        self._bus = bus
+        self._bus, self._patience = bus, patience
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -306,14 +310,14 @@ class _Running:
         """Publish to its subject, and confirm."""
         await self._bus.publish(self.subject, payload, headers or {})
 
-    async def until(self, look: Callable[[], Awaitable[Any]], wanted: Any) -> None:
-        """Wait until what its callback got is `wanted`.
+    async def until(self, look: Callable[[], Awaitable[Any]], wanted: Any, what: str = "the callback to get") -> None:
+        """Wait until what is looked at is `wanted`.
 
         Raises:
             UnmetError: it is not, or the trigger has ended; tells why.
         """
         try:
-            await eventually(look, wanted, "what came to the callback")
+            await eventually(look, wanted, what, self._patience)
         except UnmetError:
             if self._task is not None and self._task.done() and (error := self._task.exception()) is not None:
                 raise UnmetError(f"a trigger that runs until {wanted!r} came", f"it ended: {error}") from None
@@ -321,7 +325,7 @@ class _Running:
 
     async def settled(self) -> None:
         """Wait until the broker waits for no settlement, and has nothing to deliver."""
-        await eventually(self.count, Count(0, 0), "at the broker")
+        await self.until(self.count, Count(0, 0), _AT_BROKER)
 
     async def cancel(self) -> bool:
         """Cancel it; whether it has ended within its time."""

@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 
 from eventbus_runtime.conformance.broker import Broker
 from eventbus_runtime.conformance.candidate import Candidate
-from eventbus_runtime.conformance.phases import NotApplicableError, eventually
+from eventbus_runtime.conformance.phases import NotApplicableError, eventually, expect
+from eventbus_runtime.errors import BusUnavailableError, EventbusError, NotPermittedError
 from eventbus_runtime.provisioning.objects import StreamSpec
 from eventbus_runtime.provisioning.resources import Resource
 
@@ -56,8 +57,14 @@ class Workspace:
             EventbusError: the broker does not; says why.
         """
         broker = await self.broker()
-        self._asked_for = True  # from here on it may be there, whatever the answer
-        await broker.make_stream(resource)
+        self._asked_for = True
+        try:
+            await broker.make_stream(resource)
+        except EventbusError as error:
+            # Without an answer it may be there all the same.
+            is_unknown = isinstance(error, BusUnavailableError) and not isinstance(error, NotPermittedError)
+            self._asked_for = is_unknown
+            raise
 
     async def stored(self) -> int | None:
         """How many messages the stream holds."""
@@ -73,15 +80,20 @@ class Workspace:
         if not self._asked_for:
             raise NotApplicableError("no stream was made, so that none is to be removed")
         await (await self.broker()).remove_stream(self.stream)
-        await eventually(self.stored, None, f"messages in stream {self.stream} (None: it is gone)")
+        what = f"messages in stream {self.stream} (None: it is gone)"
+        await eventually(self.stored, None, what, self.candidate.patience)
+        self._asked_for = False
         return f"stream {self.stream} is gone"
 
     async def clean(self) -> None:
-        """Remove what is left, and close the connection. Idempotent."""
+        """Remove what is left, and close the connection. Idempotent.
+
+        Raises:
+            UnmetError, EventbusError: it could not be removed.
+        """
         try:
             if self._asked_for:
                 await self._remove()
-                self._asked_for = False
         finally:
             self._broker = None
             await self._opened.aclose()
@@ -89,4 +101,7 @@ class Workspace:
     async def _remove(self) -> None:
         # By a connection of its own: that of the phases may be what is broken.
         async with self.candidate.open_bus(self.uri) as bus:
-            await self.candidate.broker(bus).remove_stream(self.stream)
+            broker = self.candidate.broker(bus)
+            await broker.remove_stream(self.stream)
+            expect(await broker.stored(self.stream) is None, f"no stream {self.stream} any more", "it is still there")
+        self._asked_for = False
