@@ -12,10 +12,10 @@ from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.buses.nats.connected import connected
 from eventbus_runtime.config.model import BusConfig
 from eventbus_runtime.conformance.broker import Broker, JetStream
-from eventbus_runtime.conformance.pull import pulling
 from eventbus_runtime.pipelines.steps import Source
 from eventbus_runtime.provisioning.nats.provider import APP_PLATFORM, NatsProvider
 from eventbus_runtime.provisioning.providers import Provider
+from eventbus_runtime.triggers.fetch import Fetcher
 
 OpenBus: TypeAlias = Callable[[str], AbstractAsyncContextManager[Bus]]
 """Opens a connected bus at an address, until its block ends."""
@@ -37,6 +37,16 @@ async def open_nats(uri: str) -> AsyncIterator[Bus]:
     """
     async with connected(NatsBus("conformance", BusConfig(), urls=[uri]), _CONNECT_WITHIN) as bus:
         yield bus
+
+
+@asynccontextmanager
+async def open_fetcher(bus: Bus, stream: str, consumer: str) -> AsyncIterator[Source]:
+    """A JetStream consumer to fetch from."""
+    fetcher = Fetcher(bus, stream, consumer)
+    try:
+        yield fetcher
+    finally:
+        await fetcher.close()
 
 
 # What a bus on a target can't do without; more than these may be there.
@@ -68,7 +78,7 @@ class Candidate:
     target: str
     open_bus: OpenBus = open_nats
     broker: Callable[[Bus], Broker] = JetStream
-    open_source: OpenSource = pulling
+    open_source: OpenSource = open_fetcher
     kinds: Mapping[str, Collection[str]] = field(default_factory=dict)
     stream_kind: str = "nats.stream_create"
     patience: float = 5.0

@@ -58,47 +58,29 @@ class _Life:
         self._taken: tuple[Message, ...] = ()
 
     def suite(self) -> Suite:
-        return Suite(
-            NAME,
-            (
-                Phase("provision", "the target yields its resources, found by kind", "S-70", self._provision),
-                Phase("streams", "a stream yields one resource, and the broker takes it", "S-13", self._streams),
-                Phase("connect", "a bus opens at the address in the state", "S-12", self._connect),
-                Phase(
-                    "connect override",
-                    "an environment's own address goes before the common one",
-                    "S-12",
-                    self._connect_override,
-                ),
-                Phase(
-                    "connect missing state",
-                    "a state without address is an error that says so",
-                    "S-12",
-                    self._connect_missing_state,
-                ),
-                Phase("probe", "the broker is healthy", "S-14", self._probe),
-                Phase(
-                    "probe empty uri", "an empty address is unreachable, with an error", "S-14", self._probe_empty_uri
-                ),
-                Phase(
-                    "publish",
-                    f"{MESSAGES} messages are confirmed and stored",
-                    "S-30",
-                    self._publish,
-                    ("streams", "connect"),
-                ),
-                Phase("consume", "all come in one batch, as they were published", "S-31", self._consume, ("publish",)),
-                Phase("ack", "each is acknowledged, one by one", "S-32", self._ack, ("consume",)),
-                Phase(
-                    "drain",
-                    "what is sent before a bus closes is stored, and nothing after",
-                    "S-24",
-                    self._drain,
-                    ("publish",),
-                ),
-                Phase("teardown", "the stream is gone afterwards", "S-70", self._space.teardown),
-            ),
-            self._clean,
+        teardown = Phase("teardown", "the stream is gone afterwards", "S-70", self._space.teardown)
+        return Suite(NAME, (*self._of_state(), *self._of_messages(), teardown), self._clean)
+
+    def _of_state(self) -> tuple[Phase, ...]:
+        override, missing = "an environment's own address goes before the common one", "no address is an error"
+        return (
+            Phase("provision", "the target yields its resources, found by kind", "S-70", self._provision),
+            Phase("streams", "a stream yields one resource, and the broker takes it", "S-13", self._streams),
+            Phase("connect", "a bus opens at the address in the state", "S-12", self._connect),
+            Phase("connect override", override, "S-12", self._connect_override),
+            Phase("connect missing state", missing, "S-12", self._connect_missing_state),
+            Phase("probe", "the broker is healthy", "S-14", self._probe),
+            Phase("probe empty uri", "it is unreachable, with an error", "S-14", self._probe_empty_uri),
+        )
+
+    def _of_messages(self) -> tuple[Phase, ...]:
+        publish, made = f"{MESSAGES} messages are confirmed and stored", ("streams", "connect")
+        drain = "what is sent before a bus closes is stored, and nothing after"
+        return (
+            Phase("publish", publish, "S-30", self._publish, made),
+            Phase("consume", "all come in one batch, as they were published", "S-31", self._consume, ("publish",)),
+            Phase("ack", "each is acknowledged, one by one", "S-32", self._ack, ("consume",)),
+            Phase("drain", drain, "S-24", self._drain, ("publish",)),
         )
 
     async def _provision(self) -> str:
