@@ -17,6 +17,7 @@ from eventbus_runtime.conformance.phases import (
     expect_equal,
     refused,
 )
+from eventbus_runtime.conformance.process import process_suite
 from eventbus_runtime.conformance.provider import provider_suite
 from eventbus_runtime.conformance.report import Report, Result, Verdict
 from eventbus_runtime.conformance.running import run
@@ -39,6 +40,7 @@ __all__ = [
     "expect",
     "expect_equal",
     "open_nats",
+    "process_suite",
     "provider_suite",
     "refused",
     "run",

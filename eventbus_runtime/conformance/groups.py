@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from eventbus_runtime.conformance import provider, targets, trigger
+from eventbus_runtime.conformance import process, provider, targets, trigger
 from eventbus_runtime.conformance.candidate import Candidate
 from eventbus_runtime.conformance.phases import Suite
 
-GROUPS = (targets.NAME, provider.NAME, trigger.NAME)
+GROUPS = (targets.NAME, provider.NAME, process.NAME, trigger.NAME)
 
 
 def suites(candidate: Candidate, uri: str, groups: Iterable[str] = GROUPS, *, replicas: int = 1) -> list[Suite]:
@@ -23,6 +23,7 @@ def suites(candidate: Candidate, uri: str, groups: Iterable[str] = GROUPS, *, re
     made = {
         targets.NAME: lambda: targets.targets_suite(candidate.provider),
         provider.NAME: lambda: provider.provider_suite(candidate, uri, replicas=replicas),
+        process.NAME: lambda: process.process_suite(candidate, uri, replicas=replicas),
         trigger.NAME: lambda: trigger.trigger_suite(candidate, uri, replicas=replicas),
     }
     return [made[group]() for group in groups]

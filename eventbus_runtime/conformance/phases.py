@@ -128,12 +128,12 @@ async def eventually(look: Callable[[], Awaitable[object]], wanted: object, what
         raise UnmetError(f"{what} {wanted!r}{limit}", repr(seen)) from None
 
 
-async def refused(what: str, attempt: Callable[[], Awaitable[object]], *texts: str) -> str:
+async def refused(what: str, attempt: Awaitable[object], *texts: str) -> str:
     """Do what must be refused; returns the refusal's text.
 
     Args:
         what: it is, for the report.
-        attempt: does it.
+        attempt: does it, once it is awaited.
         texts: words that the refusal must hold, in any case.
 
     Raises:
@@ -142,7 +142,7 @@ async def refused(what: str, attempt: Callable[[], Awaitable[object]], *texts: s
     named = " and ".join(repr(text) for text in texts)
     expected = f"{what} refused" + (f", with a text that says {named}" if texts else "")
     try:
-        done = await attempt()
+        done = await attempt
     except (EventbusError, ValueError) as error:
         told = str(error)
         expect(all(text.lower() in told.lower() for text in texts), expected, told)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from functools import partial
 from urllib.parse import urlsplit
 
 from eventbus_runtime.buses.base import Bus, PubAck
@@ -26,7 +25,7 @@ from eventbus_runtime.errors import EventbusError
 from eventbus_runtime.pipelines.steps import AckStep, ConsumeStep, PublishStep
 from eventbus_runtime.pipelines.steps.publish import CORRELATION
 from eventbus_runtime.provisioning.probe import Health
-from eventbus_runtime.provisioning.resources import Output, Resource, State
+from eventbus_runtime.provisioning.resources import Output, State
 
 NAME = "provider"
 MESSAGES = 10
@@ -94,12 +93,12 @@ class _Life:
         return f"{len(kinds)} resources: {', '.join(dict.fromkeys(kinds))}"
 
     async def _streams(self) -> str:
-        resource = self._stream_resource(State({"uri": Output(self._uri, sensitive="@" in self._uri)}))
-        hidden = self._stream_resource(State({"uri": Output(f"nats://u:{_SECRET}@127.0.0.1", sensitive=True)}))
+        space = self._space
+        resource = space.resource(State({"uri": Output(self._uri, sensitive="@" in self._uri)}))
+        hidden = space.resource(State({"uri": Output(f"nats://u:{_SECRET}@127.0.0.1", sensitive=True)}))
         expect(_SECRET not in repr(hidden), "no sensitive value of the state in a resource (S-3)", "the address")
         nothing = self._provider.stream_resources((), State())
         expect(not nothing, "no resources for no streams", nothing)
-        space = self._space
         expect_equal("property name of the stream's resource", space.stream, resource.properties.get("name"))
         expect_equal("property subjects", space.spec.subjects[0], resource.properties.get("subjects"))
         await space.make_stream(resource)
@@ -107,15 +106,6 @@ class _Life:
         await broker.make_consumer(space.stream, _DURABLE, filter_subject=self._subject)
         expect_equal("messages in the new stream", 0, await space.stored())
         return f"{resource.kind} {space.stream}, replicas {resource.properties.get('num_replicas')}"
-
-    def _stream_resource(self, state: State) -> Resource:
-        """The one of our stream, wherever it stands among others."""
-        other = self._space.spec._replace(name="OTHER", subjects=("other",))
-        made = self._provider.stream_resources((other, self._space.spec), state)
-        kind, name = self._candidate.stream_kind, self._space.stream
-        found = [one for one in made if one.kind == kind and one.name == name]
-        expect(len(found) == 1, f"one resource {kind} {name}", [f"{one.kind} {one.name}" for one in made])
-        return found[0]
 
     async def _connect(self) -> str:
         address = self._provider.connection_string(State({"uri": Output(self._uri)}))
@@ -135,7 +125,7 @@ class _Life:
 
     async def _connect_missing_state(self) -> str:
         for state in (State(), State({"uri": Output("")})):
-            told = await refused("a state without address", partial(self._connection_string, state), "provisioned")
+            told = await refused("a state without address", self._connection_string(state), "provisioned")
         return told
 
     async def _connection_string(self, state: State) -> object:
@@ -162,7 +152,7 @@ class _Life:
 
     async def _publish(self) -> str:
         publish = PublishStep.over(self._open())
-        await refused("a publish without subject", lambda: publish(PublishRequest()), "step.eventbus.publish")
+        await refused("a publish without subject", publish(PublishRequest()), "step.eventbus.publish")
         for number in range(MESSAGES):
             answer = await publish(self._request(number))
             expect_equal("sequence of a publish", str(number + 1), answer.sequence)
@@ -179,7 +169,7 @@ class _Life:
         bus, space = self._open(), self._space
         opened = self._candidate.open_source(bus, space.stream, _DURABLE)
         self._step = ConsumeStep({_DURABLE: await self._stack.enter_async_context(opened)})
-        await refused("an undeclared consumer", partial(self._fetch, "no-such", 1, "1s"), "step.eventbus.consume")
+        await refused("an undeclared consumer", self._fetch("no-such", 1, "1s"), "step.eventbus.consume")
         self._taken = (await self._fetch(_DURABLE, MESSAGES, "5s")).messages
         expect_equal("messages in one batch", MESSAGES, len(self._taken))
         for number, message in enumerate(self._taken):
@@ -205,7 +195,7 @@ class _Life:
 
     async def _ack(self) -> str:
         ack = AckStep(self._open())
-        await refused("an ack_token that is none", self._ack_elsewhere, "acknowledgement")
+        await refused("an ack_token that is none", self._ack_elsewhere(), "acknowledgement")
         for left, message in zip(range(MESSAGES - 1, -1, -1), self._taken, strict=True):
             await ack(AckRequest(ack_token=message.ack_token))
             await self._counted(pending=0, unacknowledged=left)
@@ -228,7 +218,7 @@ class _Life:
         expect(not bus.is_connected, "a bus that is closed once its block is left", f"state {bus.state}")
         await asyncio.sleep(0)
         expect_equal("publishes told of", MESSAGES, len(answers))
-        await refused("a publish over a closed bus", partial(bus.publish, f"{self._space.subject}.late", timeout=1.0))
+        await refused("a publish over a closed bus", bus.publish(f"{self._space.subject}.late", timeout=1.0))
         expect_equal("messages in the stream", 2 * MESSAGES, await self._space.stored())
         return f"{MESSAGES} sent just before the close, all stored; a publish behind it is refused"
 

@@ -98,7 +98,7 @@ async def _unknown() -> str:
 async def _refuse_all(provider: Provider) -> str:
     others = [target for target in TARGETS if target not in provider.targets]
     for target in others:
-        await refused(f"{provider.name} on {target}", partial(_provision, provider, target), provider.name, target)
+        await refused(f"{provider.name} on {target}", _provision(provider, target), provider.name, target)
     return f"{len(others)} targets refused, each by its name, without a resource"
 
 
@@ -116,7 +116,7 @@ async def _refuse_latest(provider: Provider) -> str:
     for target in done:
         for version in ("latest", "LATEST"):
             what = f"{provider.name} {version} on {target}"
-            told = await refused(what, partial(_provision, provider, target, version), version, "pinned")
+            told = await refused(what, _provision(provider, target, version), version, "pinned")
     return told
 
 

@@ -97,65 +97,27 @@ class _Run:
         self._space = Workspace(candidate, uri, replicas, NAME)
 
     def suite(self) -> Suite:
-        needs = ("stream",)
+        rows = (
+            ("six fields", "a callback gets all six, with their types and a header", "S-53", self._six_fields),
+            ("published later", "what is published after the start comes too", "S-52", self._published_later),
+            ("double start", "the second is an error, and the first goes on", "S-51", self._double_start),
+            ("cancelled", f"it ends within {_STOPS_WITHIN:g} s, and leaves no task", "S-51", self._cancelled),
+            ("failing callback", "its message comes again, and none is lost", "S-52", self._failing_callback),
+            ("in flight", f"never more than {_IN_FLIGHT} are, and all come in the end", "S-72", self._in_flight),
+        )
         return Suite(
             NAME,
             (
                 Phase("stream", "the broker takes the trigger's stream", "S-13", self._stream),
-                Phase(
-                    "six fields",
-                    "a callback gets all six, with their types and a header",
-                    "S-53",
-                    self._six_fields,
-                    needs,
-                ),
-                Phase(
-                    "published later",
-                    "what is published after the start comes too",
-                    "S-52",
-                    self._published_later,
-                    needs,
-                ),
-                Phase(
-                    "double start",
-                    "the second one is an error, and the first goes on",
-                    "S-51",
-                    self._double_start,
-                    needs,
-                ),
-                Phase(
-                    "cancelled",
-                    f"it ends within {_STOPS_WITHIN:g} s, and leaves nothing running",
-                    "S-51",
-                    self._cancelled,
-                    needs,
-                ),
-                Phase(
-                    "failing callback",
-                    "its message comes again, and none is lost",
-                    "S-52",
-                    self._failing_callback,
-                    needs,
-                ),
-                Phase(
-                    "in flight",
-                    f"there are never more than {_IN_FLIGHT} at once, and all come in the end",
-                    "S-72",
-                    self._in_flight,
-                    needs,
-                ),
+                *(Phase(*row, needs=("stream",)) for row in rows),
                 Phase("teardown", "the stream is gone afterwards", "S-70", self._space.teardown),
             ),
             self._space.clean,
         )
 
     async def _stream(self) -> str:
-        space, candidate = self._space, self._candidate
-        made = candidate.provider.stream_resources((space.spec,), State())
-        found = [one for one in made if one.kind == candidate.stream_kind and one.name == space.stream]
-        expect(bool(found), f"a resource {candidate.stream_kind} {space.stream}", [one.kind for one in made])
-        await space.make_stream(found[0])
-        return f"stream {space.stream}"
+        await self._space.make_stream(self._space.resource(State()))
+        return f"stream {self._space.stream}"
 
     @asynccontextmanager
     async def _running(self, name: str, handle: Handle, **config: Any) -> AsyncIterator[_Running]:
@@ -212,7 +174,7 @@ class _Run:
             running.start()
             await running.publish(b"before")
             await running.until(got.payloads, [b"before"])
-            told = await refused("a second start", running.trigger.run)
+            told = await refused("a second start", running.trigger.run())
             await running.publish(b"after")
             await running.until(got.payloads, [b"before", b"after"])
             await running.settled()

@@ -10,7 +10,7 @@ from eventbus_runtime.conformance.candidate import Candidate
 from eventbus_runtime.conformance.phases import NotApplicableError, eventually, expect
 from eventbus_runtime.errors import BusUnavailableError, EventbusError, NotPermittedError
 from eventbus_runtime.provisioning.objects import StreamSpec
-from eventbus_runtime.provisioning.resources import Resource
+from eventbus_runtime.provisioning.resources import Resource, State
 
 # Some accounts take no stream without a bound, and some have little room.
 _ROOM = 4 * 2**20
@@ -49,6 +49,25 @@ class Workspace:
             bus = await self._opened.enter_async_context(self.candidate.open_bus(self.uri))
             self._broker = self.candidate.broker(bus)
         return self._broker
+
+    def resource(self, state: State) -> Resource:
+        """The stream as the provider's resource, found by its kind and name among others.
+
+        Args:
+            state: of the provisioned bus.
+
+        Raises:
+            UnmetError: there is none, or several.
+        """
+        other, kind = self.spec._replace(name="OTHER", subjects=("other",)), self.candidate.stream_kind
+        made = self.candidate.provider.stream_resources((other, self.spec), state)
+        found = [one for one in made if one.kind == kind and one.name == self.stream]
+        expect(len(found) == 1, f"one resource {kind} {self.stream}", [f"{one.kind} {one.name}" for one in made])
+        return found[0]
+
+    def claim(self) -> None:
+        """Count the stream as this suite's from now on: somebody makes it for us under the name that it has here."""
+        self._asked_for = True
 
     async def make_stream(self, resource: Resource) -> None:
         """Make the stream.

@@ -191,15 +191,15 @@ async def test_what_must_be_refused_and_is_not_is_told() -> None:
     async def crash() -> None:
         raise AttributeError("x")
 
-    assert await refused("a target", refuse, "KUBERNETS") == "No such Target kubernets"
+    assert await refused("a target", refuse(), "KUBERNETS") == "No such Target kubernets"
     with pytest.raises(UnmetError, match="expected a target refused; seen: it was taken, with the result 'taken'"):
-        await refused("a target", take)
+        await refused("a target", take())
     with pytest.raises(
         UnmetError, match="expected a target refused, with a text that says 'eks'; seen: No such Target kubernets"
     ):
-        await refused("a target", refuse, "eks")
+        await refused("a target", refuse(), "eks")
     with pytest.raises(UnmetError, match="seen: AttributeError: x"):
-        await refused("a target", crash)
+        await refused("a target", crash())
 
 
 def test_a_report_is_a_table_and_json() -> None:
