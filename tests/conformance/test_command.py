@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from eventbus_runtime.buses.nats import NatsBus
+from eventbus_runtime.conformance.groups import GROUPS
 from eventbus_runtime.testing.server import NatsServer, free_port
 from tests.cli.command import command_line, environment, eventbus, interrupted
 from tests.conformance.test_process import PHASES
@@ -79,6 +80,11 @@ def test_a_dead_address_is_one_line_soon() -> None:
     assert done.stderr.decode() == (
         f"nats://********@127.0.0.1:{port}: unreachable: nats://127.0.0.1:{port}: connection refused\n"
     )
+
+
+def test_the_help_names_all_groups() -> None:
+    told = " ".join(eventbus("conformance", "--help", environ={"COLUMNS": "200"}).stdout.decode().split())
+    assert f"{', '.join(GROUPS[:-1])} or {GROUPS[-1]}" in told
 
 
 @pytest.mark.parametrize(
