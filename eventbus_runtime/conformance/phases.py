@@ -38,7 +38,6 @@ class Phase:
         run: does it, and returns what it saw, for the report.
         needs: names of phases before it, without which it is not run.
         within: seconds that it may take.
-        always: whether it is run though what it needs has failed, as a teardown.
 
     `run` may raise `UnmetError`, `NotApplicableError`, or anything else, which is a failure too.
     """
@@ -49,7 +48,6 @@ class Phase:
     run: Callable[[], Awaitable[str]]
     needs: tuple[str, ...] = ()
     within: float = 15.0
-    always: bool = False
 
 
 async def _nothing() -> None:
@@ -65,11 +63,21 @@ class Suite:
         phases: in the order in which they are run.
         clean: called once at the end, whatever has happened, a cancellation too; removes what the phases left behind
             and closes what they opened. At most 10 s.
+
+    Raises:
+        ValueError: a phase needs one that is not before it.
     """
 
     name: str
     phases: tuple[Phase, ...]
     clean: Callable[[], Awaitable[None]] = _nothing
+
+    def __post_init__(self) -> None:
+        before = set[str]()
+        for phase in self.phases:
+            if missing := set(phase.needs) - before:
+                raise ValueError(f"phase {phase.name!r} needs {', '.join(sorted(missing))}, which is not before it")
+            before.add(phase.name)
 
 
 def expect(holds: bool, expected: str, seen: object) -> None:

@@ -63,7 +63,7 @@ def _without(suite: Suite, phase: Phase, verdicts: dict[str, Verdict]) -> Result
     """The result of a phase that can't be run, since one that it needs has not passed."""
     for name in phase.needs:
         verdict = verdicts[name]
-        if verdict is Verdict.PASSED or phase.always:
+        if verdict is Verdict.PASSED:
             continue
         kept = Verdict.NOT_APPLICABLE if verdict is Verdict.NOT_APPLICABLE else Verdict.NOT_RUN
         return Result(suite.name, phase.name, phase.rule, kept, f"needs {name!r}: {verdict}")

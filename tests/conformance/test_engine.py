@@ -77,11 +77,10 @@ async def test_after_a_failure_what_needs_it_is_told_as_not_run_and_the_rest_run
     assert (report.passed, script.cleaned) == (False, 1)
 
 
-async def test_a_teardown_runs_though_what_it_needs_has_failed() -> None:
+def test_a_phase_can_need_only_what_is_before_it() -> None:
     script = Script()
-    failing = script.phase("a", error=BusError("broken"))
-    teardown = Phase("b", "b works", "S-70", script.phase("b").run, ("a",), always=True)
-    assert verdicts(await run([script.suite(failing, teardown)])) == {"a": "failed", "b": "passed"}
+    with pytest.raises(ValueError, match=r"^phase 'a' needs b, which is not before it$"):
+        script.suite(script.phase("a", "b"), script.phase("b"))
 
 
 async def test_what_is_not_applicable_says_why_and_is_no_failure() -> None:
