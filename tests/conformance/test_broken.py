@@ -30,7 +30,7 @@ from tests.conformance.broken import opening
 from tests.conformance.test_suites import TWELVE, passed, streams
 from tests.triggers.live import connected, nothing_to_prepare
 
-IMPATIENT = Candidate(NatsProvider(), "self_hosted", patience=0.5)
+IMPATIENT = Candidate(NatsProvider(), "self_hosted", patience=2.0)
 
 
 def failures(report: Report) -> dict[str, str]:
@@ -45,18 +45,18 @@ def failures(report: Report) -> dict[str, str]:
         (
             broken.LosesAcks,
             "ack",
-            "expected the broker to say Count(pending=0, unacknowledged=7) within 0.5 s; "
+            "expected the broker to say Count(pending=0, unacknowledged=7) within 2 s; "
             "seen: Count(pending=0, unacknowledged=8)",
         ),
         (broken.DropsHeaders, "consume", "expected header X-Number of message 1 '0'; seen: None"),
-        (broken.ConfirmsTooMuch, "publish", "expected messages in the stream 10 within 0.5 s; seen: 0"),
-        (broken.ForgetsLastWords, "drain", "expected messages in the stream 20 within 0.5 s; seen: 10"),
+        (broken.ConfirmsTooMuch, "publish", "expected messages in the stream 10 within 2 s; seen: 0"),
+        (broken.ForgetsLastWords, "drain", "expected messages in the stream 20 within 2 s; seen: 10"),
     ],
 )
 async def test_a_broken_bus_fails_where_it_is_broken(
     server: NatsServer, fault: Callable[[Bus], object], phase: str, text: str
 ) -> None:
-    candidate = Candidate(NatsProvider(), "self_hosted", patience=0.5, open_bus=opening(fault))
+    candidate = Candidate(NatsProvider(), "self_hosted", patience=2.0, open_bus=opening(fault))
     report = await run([provider_suite(candidate, server.url)])
     assert failures(report) == {phase: text}
     assert await streams(server.url) == set()
@@ -118,11 +118,11 @@ async def test_resources_are_found_by_kind_and_never_by_position(server: NatsSer
 
 @pytest.mark.seed("S-70")
 async def test_a_forgotten_teardown_is_told_and_so_is_what_is_left(server: NatsServer) -> None:
-    candidate = Candidate(NatsProvider(), "self_hosted", patience=0.5, broker=broken.ForgetsTeardown)
+    candidate = Candidate(NatsProvider(), "self_hosted", patience=2.0, broker=broken.ForgetsTeardown)
     report = await run([provider_suite(candidate, server.url)])
     (left,) = await streams(server.url)
     assert failures(report) == {
-        "teardown": f"expected messages in stream {left} (None: it is gone) None within 0.5 s; seen: 20",
+        "teardown": f"expected messages in stream {left} (None: it is gone) None within 2 s; seen: 20",
         "clean-up": f"expected nothing left behind; seen: expected no stream {left} any more; seen: it is still there",
     }
 
@@ -202,13 +202,13 @@ def swallowing(config: TriggerConfig, bus: Bus, pipeline: Pipeline) -> Trigger:
         (
             swallowing,
             "failing callback",
-            "expected the callback to get {b'good': 1, b'bad': 1, b'fine': 1} within 0.5 s; "
+            "expected the callback to get {b'good': 1, b'bad': 1, b'fine': 1} within 2 s; "
             "seen: {b'good': 1, b'fine': 1}",
         ),
         (
             made(max_in_flight=9),
             "in flight",
-            "expected the broker to say Count(pending=16, unacknowledged=4) within 0.5 s; "
+            "expected the broker to say Count(pending=16, unacknowledged=4) within 2 s; "
             "seen: Count(pending=11, unacknowledged=9)",
         ),
         (
