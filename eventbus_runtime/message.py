@@ -20,7 +20,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_TOKEN = 2048
 _SHORT_TOKEN = 9  # parts of one without a domain
 _WORD = r"[^\x00-\x20\x7f.*>]+"
-_ACK_SUBJECT = re.compile(rf"\$JS\.ACK(?:\.{_WORD}){{2,}}?(?:\.[0-9]{{1,20}}){{5}}(?:\.{_WORD})*")
+_NUMBERS = r"(?:\.[0-9]{1,20}){5}"
+_ACK_SUBJECT = re.compile(rf"\$JS\.ACK(?:(?:\.{_WORD}){{2}}{_NUMBERS}|(?:\.{_WORD}){{4}}{_NUMBERS}(?:\.{_WORD})*)")
 
 
 class AckToken(NamedTuple):

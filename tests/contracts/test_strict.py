@@ -181,6 +181,7 @@ def test_bytes_that_are_no_message_are_an_error_of_one_line(data: bytes) -> None
     "token",
     [
         "orders.created",
+        "$JS.ACK.ACC.ORDERS.billing.1.42.7.1700000000123456789.3",
         "$JS.API.STREAM.DELETE.ORDERS",
         "$JS.ACK",
         "$JS.ACK.ORDERS.billing.1.42.7.1700000000123456789",
