@@ -19,7 +19,15 @@ from tests.matrix.environments import FOLDER, ROOT, Environment, Unavailable
 from tests.matrix.results import Result, read, table
 from tests.matrix.rows import ROWS, Row, named, rotated
 
-_TESTS = ("tests/triggers", "tests/buses", "tests/provisioning", "tests/chaos")
+_TESTS = (
+    "tests/triggers",
+    "tests/buses",
+    "tests/provisioning",
+    "tests/pipelines/steps",
+    "tests/plugin",
+    "tests/conformance",
+    "tests/chaos",
+)
 _PYTEST = ("-m", "pytest", "-n", "2", "--dist", "loadgroup", "-rs", *_TESTS)
 _VARIABLE = "MATRIX_ROW"
 
