@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -27,6 +26,32 @@ _USUALLY_TAKEN = 4 << 20
 _ALL_SIX: dict[str, Any] = {field.name: {} if field.kind == "map" else "" for field in fields(Contract)}
 
 
+class _Line:
+    """A connection to the host, and how many workflows run over it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel, self.running, self.is_retired = channel, 0, False
+        self._fire = call(channel, CALLBACK_SERVICE, "TriggerWorkflow")
+
+    async def fire(self, request: Proto) -> Proto:
+        """Run a workflow. The last one over a connection that is not used any more closes it."""
+        self.running += 1
+        try:
+            return await self._fire(request)
+        finally:
+            self.running -= 1
+            await self._close_where_done()
+
+    async def retire(self) -> None:
+        """Begin nothing over it any more. What runs ends: cut off, it would be run again beside itself."""
+        self.is_retired = True
+        await self._close_where_done()
+
+    async def _close_where_done(self) -> None:
+        if self.is_retired and not self.running:
+            await self.channel.close()
+
+
 class Callback:
     """Calls the host back, once `configure` has said where.
 
@@ -36,13 +61,13 @@ class Callback:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._channel: grpc.aio.Channel | None = None
-        self._fire: Callable[..., Any] | None = None
+        self._line: _Line | None = None
+        self._lines: set[_Line] = set()
 
     @property
     def is_configured(self) -> bool:
         """Whether the host wants to be called."""
-        return self._fire is not None
+        return self._line is not None
 
     async def configure(self, number: int) -> None:
         """Use this broker connection from now on.
@@ -62,10 +87,10 @@ class Callback:
             raise PluginError(
                 f"nobody answers at {address.network} {address.address}, which the host announced"
             ) from None
-        old, self._channel = self._channel, channel
-        self._fire = call(channel, CALLBACK_SERVICE, "TriggerWorkflow")
+        old, self._line = self._line, _Line(channel)
+        self._lines = {line for line in self._lines if line.running} | {self._line}
         if old is not None:
-            await old.close(grace=5.0)
+            await old.retire()
 
     async def fire(self, trigger_type: str, delivered: Message) -> None:
         """Have the host run its workflow for a message; return when it is through.
@@ -73,28 +98,29 @@ class Callback:
         Raises:
             PluginError: the host answered with an error, or did not answer.
         """
-        if self._fire is None:
+        line = self._line
+        if line is None:
             raise PluginError("the host has not said where to call it (ConfigureCallback)")
         request = _request(trigger_type, delivered)
         try:
             try:
-                answer = await self._fire(request)
+                answer = await line.fire(request)
             except grpc.aio.AioRpcError as error:
                 # Most hosts read `data` alone.
                 if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or request.ByteSize() < _USUALLY_TAKEN:
                     raise
                 request.ClearField("typed_data")
-                answer = await self._fire(request)
+                answer = await line.fire(request)
         except grpc.aio.AioRpcError as error:
             raise PluginError(f"the host could not be called: {why(error)}") from error
         if answer.error:
             raise PluginError(f"the host says: {answer.error}")
 
     async def close(self) -> None:
-        """End the connection. Idempotent."""
-        channel, self._channel, self._fire = self._channel, None, None
-        if channel is not None:
-            await channel.close()
+        """End the connections. Idempotent."""
+        lines, self._line, self._lines = self._lines, None, set()
+        for line in lines:
+            await line.channel.close()
 
 
 def _request(trigger_type: str, delivered: Message) -> Proto:

@@ -114,6 +114,7 @@ class TriggerModule:
         self._declared, self._callback = declared, callback
         self._subscription = subscription
         self._trigger: SubscribeTrigger | None = None
+        self._supervisor: Supervisor | None = None
         self._loop: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
@@ -147,8 +148,7 @@ class TriggerModule:
         if loop is None:
             return
         self._stopping.set()
-        if self._trigger is not None:
-            self._trigger.stop(within)
+        self._end(within)
         await asyncio.wait({loop})
         self._declared.triggers.discard(self)
         if self._loop is loop:
@@ -157,7 +157,7 @@ class TriggerModule:
     async def let_go(self, bus: NatsBus, within: float) -> None:
         """Have nothing open on a connection that ends; when there is another one, it goes on with that."""
         if self.bus is bus and self._trigger is not None:
-            self._trigger.stop(within)
+            self._end(within)
             await self._idle.wait()
 
     def held(self, token: str) -> Delivery | None:
@@ -187,28 +187,47 @@ class TriggerModule:
             )
         return theirs
 
+    def _end(self, within: float) -> None:
+        if self._trigger is not None and self._supervisor is not None:
+            self._supervisor.stop()  # which may wait to start it again after a crash
+            self._trigger.stop(within)
+
     async def _run(self) -> None:
         pause, told = Backoff(0.2, 5.0), ""
         while not self._stopping.is_set():
             try:
-                trigger = await self._attach()
+                trigger = await self._attached()
             except EventbusError as error:
                 if told != str(error):
                     told = str(error)
                     self._declared.tell(Warned(self.title, f"waiting: {told}", {}))
                 await self._rest(pause.delay())
                 continue
+            if trigger is None:
+                return
             told = ""
             pause.reset()
-            self._trigger = trigger
+            self._trigger, self._supervisor = trigger, Supervisor(self._declared.tell)
             self._idle.clear()
             try:
-                await Supervisor(self._declared.tell).keep(trigger)
+                await self._supervisor.keep(trigger)
             finally:
-                self._trigger, self.bus = None, None
+                self._trigger, self._supervisor, self.bus = None, None, None
                 self._idle.set()
             if not self._stopping.is_set():  # its bus ended, or it failed in a way that only time or people can mend
                 await self._rest(_FAILED_RESTS if trigger.state == "failed" else pause.delay())
+
+    async def _attached(self) -> SubscribeTrigger | None:
+        """As `_attach`; None where the stop comes first, since that must not wait for a connection."""
+        attaching = asyncio.ensure_future(self._attach())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({attaching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return None if self._stopping.is_set() else attaching.result()
+        finally:
+            attaching.cancel()
+            stopping.cancel()
+            await asyncio.gather(attaching, stopping, return_exceptions=True)
 
     async def _attach(self) -> SubscribeTrigger:
         """A trigger on the bus as it is now."""
@@ -216,7 +235,7 @@ class TriggerModule:
         declared = self._declared.consumer(contract.name, contract.stream_name)
         module = self._declared.bus(self._subscription.bus or (declared.bus if declared is not None else ""))
         self.bus = bus = await module.connect()
-        stream = self._declared.stream(contract.stream_name)
+        stream = self._declared.stream(contract.stream_name, module.name)
         section = TriggerConfig(
             bus=module.name,
             stream=contract.stream_name,
