@@ -45,9 +45,10 @@ class Declared:
             raise PluginError(f"there are several buses, and none is named; name one as bus: {known}")
         return next(iter(self.buses.values()))
 
-    def stream(self, name: str) -> StreamModule | None:
-        """The declared stream of that name in the server."""
-        return next((one for one in self.streams.values() if one.config.name == name), None)
+    def stream(self, name: str, bus: str) -> StreamModule | None:
+        """The declared stream of that name on a bus: another bus may have one of the same name."""
+        found = (one for one in self.streams.values() if one.config.name == name)
+        return next((one for one in found if one.bus in ("", bus)), None)
 
     def consumer(self, name: str, stream: str = "") -> ConsumerModule | None:
         """The declared consumer of that durable name; of that stream alone, where one is given."""

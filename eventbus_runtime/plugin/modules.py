@@ -267,7 +267,7 @@ class ConsumerModule:
         module = usable_bus(self._declared, self.title, self.bus)
         if module is None:
             return
-        bus, stream = await module.connect(), self._declared.stream(self.config.stream_name)
+        bus, stream = await module.connect(), self._declared.stream(self.config.stream_name, module.name)
         ack_wait = stream.config.ack_wait if stream is not None else None
         if stream is not None:
             await stream.ensure(module)  # whose start may come behind ours

@@ -225,6 +225,19 @@ def _struct(values: dict[str, Any]) -> Any:
     return struct
 
 
+@pytest.mark.seed("S-25")
+async def test_streams_of_one_name_on_two_buses_stay_apart(make_server: MakeServer) -> None:
+    """S-25: a consumer has its own bus's stream made first, never the other one's."""
+    one, two = make_server(), make_server()
+    async with plugin(EVENTBUS_ONE_URI=one.url, EVENTBUS_TWO_URI=two.url) as process, connected(two.url) as outside:
+        for name in ("one", "two"):
+            await process.run_module(BUS, name, NATS)
+            stream = {"name": "ORDERS", "subjects": [f"{name}.>"], "bus": name}
+            await process.run_module(STREAM, f"orders-{name}", stream)
+        await process.run_module(CONSUMER, "billing", {"name": "billing", "stream_name": "ORDERS", "bus": "two"})
+        assert (await outside.api("STREAM.INFO.ORDERS"))["config"]["subjects"] == ["two.>"]
+
+
 @pytest.mark.seed("S-26")
 async def test_stop_unregisters_and_what_is_made_again_works(server: NatsServer) -> None:
     """S-26: for all three, and with the same handle as with a new one."""
