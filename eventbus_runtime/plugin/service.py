@@ -13,7 +13,7 @@ from google.protobuf import json_format
 
 from eventbus_runtime.contracts.fields import Contract
 from eventbus_runtime.contracts.registry import BUS, CONTRACTS, STREAM, SUBSCRIBE, Spec
-from eventbus_runtime.contracts.wire import from_json, message_class, to_json
+from eventbus_runtime.contracts.wire import from_json, message_class, to_json, to_message
 from eventbus_runtime.errors import ContractError, EventbusError
 from eventbus_runtime.events import Tell
 from eventbus_runtime.plugin import describe, steps
@@ -128,6 +128,7 @@ class PluginService:
             # Its values are judged when it runs: a workflow's config may hold templates until then.
             config, values = _opened(_input(spec), request, "typed_config"), plain(request.config)
             bus = take_bus(values)
+            values = {} if _has_typed_config(request) else values
         except ContractError as error:
             raise PluginError(f'{request.type} "{request.name}": {error}') from None
         handle = str(uuid.uuid4())
@@ -244,10 +245,20 @@ def _asked(step: steps.Step, request: Proto) -> tuple[Contract, str]:
     contract, current, values = _input(step.spec), plain(request.current), plain(request.config)
     bus = take_bus(current)
     bus = take_bus(values) or bus
-    config = _opened(contract, request, "typed_config") if request.HasField("typed_config") else step.config
-    if request.HasField("typed_input") or config.ListFields():
-        return overlaid(contract, _opened(contract, request, "typed_input"), config), bus
-    return from_json(contract, current | step.values | values), bus
+    if _has_typed_config(request):
+        config, table = _opened(contract, request, "typed_config"), {}
+    else:
+        config, table = step.config, step.values | values
+    if not request.HasField("typed_input"):
+        written = json_format.MessageToDict(config, preserving_proto_field_name=True)
+        return from_json(contract, current | written | table), bus
+    configs = [config, *([to_message(from_json(contract, table))] if table else ())]
+    return overlaid(contract, _opened(contract, request, "typed_input"), *configs), bus
+
+
+def _has_typed_config(request: Proto) -> bool:
+    """Whether it has one that says something: the origin's steps had an empty one."""
+    return request.HasField("typed_config") and not request.typed_config.type_url.endswith(EMPTY)
 
 
 def _input(spec: Spec) -> type[Contract]:
@@ -257,7 +268,7 @@ def _input(spec: Spec) -> type[Contract]:
 
 def _opened(contract: type[Contract], request: Proto, name: str) -> Proto:
     """The message in an Any of a request; an empty one where it is not set, or is the empty config of the origin."""
-    if not request.HasField(name) or (name == "typed_config" and getattr(request, name).type_url.endswith(EMPTY)):
+    if not (_has_typed_config(request) if name == "typed_config" else request.HasField(name)):
         return message_class(contract)()
     try:
         return opened(contract, getattr(request, name))

@@ -62,15 +62,16 @@ def opened(contract: type[Contract], payload: Proto) -> Proto:
     return found
 
 
-def overlaid(contract: type[C], found: Proto, config: Proto) -> C:
-    """The value of a message, but for the fields that a config of the same type sets: these are the config's.
+def overlaid(contract: type[C], found: Proto, *configs: Proto) -> C:
+    """The value of a message, but for the fields that configs of the same type set: these are the last such config's.
 
     Raises:
         ContractError: names the field.
     """
-    for field, _ in config.ListFields():
-        found.ClearField(field.name)
-    found.MergeFrom(config)
+    for config in configs:
+        for field, _ in config.ListFields():
+            found.ClearField(field.name)
+        found.MergeFrom(config)
     return from_message(contract, found)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from eventbus_runtime.contracts import AckRequest, ConsumeRequest, PublishRequest, PublishResponse
@@ -25,6 +27,30 @@ async def test_what_a_config_sets_goes_before_what_the_pipeline_holds(server: Na
         config = packed(PublishRequest(subject="orders.now"))
         await process.call("ExecuteStep", handle_id=step, typed_config=config, typed_input=packed(INPUT))
         assert (await outside.api("STREAM.MSG.GET.ORDERS", {"seq": 2}))["message"]["subject"] == "orders.now"
+
+
+@pytest.mark.seed("S-30", "S-60")
+async def test_a_config_counts_in_whichever_form_it_and_the_input_come(server: NatsServer) -> None:
+    """A table beside a typed input, a typed config beside a table: nothing of either is left out without a word."""
+    config, current = message("google.protobuf.Struct")(), message("google.protobuf.Struct")()
+    config.update({"subject": "orders.table", "headers": {"c": "3"}})
+    current.update({"subject": "not.this", "payload": "ZnJvbSBhIHRhYmxl"})
+    typed = packed(PublishRequest(subject="orders.typed", headers={"d": "4"}))
+    async with stocked(server) as (process, outside):
+        plain = await process.call("CreateStep", type=PUBLISH, name="x", config=config)
+        await process.call("ExecuteStep", handle_id=plain.handle_id, typed_input=packed(INPUT))
+        other = await process.create_step(PUBLISH, "x")
+        await process.call("ExecuteStep", handle_id=other, config=config, typed_input=packed(INPUT))
+        await process.call("ExecuteStep", handle_id=other, typed_config=typed, current=current)
+        stored = [(await outside.api("STREAM.MSG.GET.ORDERS", {"seq": seq}))["message"] for seq in (1, 2, 3)]
+        assert [one["subject"] for one in stored] == ["orders.table", "orders.table", "orders.typed"]
+        assert [base64.b64decode(one["data"]) for one in stored] == [INPUT.payload, INPUT.payload, b"from a table"]
+        headers = [base64.b64decode(one["hdrs"]).decode() for one in stored]
+        assert [("c: 3" in text, "d: 4" in text, "a: 1" in text) for text in headers] == [
+            (True, False, False),
+            (True, False, False),
+            (False, True, False),
+        ]
 
 
 @pytest.mark.seed("S-32", "S-60")
