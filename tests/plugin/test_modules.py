@@ -143,6 +143,17 @@ async def test_an_address_that_is_none_is_told(address: str, text: str) -> None:
         assert said.startswith(f'infra.eventbus "main": {text}')
 
 
+@pytest.mark.parametrize("password", ["hunter2/x", "hunter2#x", "[hunter2]", "hunter2,x"])
+async def test_an_address_that_cannot_be_read_shows_no_password(password: str) -> None:
+    """S-3: the parser takes it for the port, and quotes it."""
+    async with plugin(EVENTBUS_MAIN_URI=f"nats://u:{password}@127.0.0.1:4222") as process:
+        bus = await process.create_module(BUS, "main", NATS)
+        said = await refused(process.start_module(bus))
+        assert "an address can't be read" in said
+        assert "hunter2" not in said
+        assert "hunter2" not in "\n".join(process.stderr)
+
+
 async def test_a_bus_of_another_provider_is_planned_and_no_more(server: NatsServer) -> None:
     async with plugin(server) as process:
         await process.run_module(BUS, "main", ClusterConfig(provider="kafka", deploy_target="aws.msk"))

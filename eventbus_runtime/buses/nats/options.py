@@ -152,8 +152,13 @@ def _endpoint(bus: str, url: str) -> Endpoint:
     try:
         parts = urlsplit(url if "://" in url else f"nats://{url}")
         host, port = parts.hostname, parts.port or _DEFAULT_PORT
-    except ValueError as error:
-        raise _problem(key, f"an address can't be read ({error}); write it as nats://HOST:PORT") from None
+    except ValueError:
+        # Whose text quotes what it takes for the port: with a "/" or "#" in a password that is the password.
+        text = (
+            "an address can't be read: write it as nats://HOST:PORT, and what is no letter or digit in its user or "
+            "password as %2F"
+        )
+        raise _problem(key, text) from None
     if parts.scheme not in ("nats", "tls") or not host:
         raise _problem(key, f"{parts.scheme}://{host or ''} can't be used; write nats://HOST:PORT or tls://HOST:PORT")
     netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
