@@ -69,6 +69,7 @@ class PluginProcess:
         self._channel: grpc.aio.Channel | None = None
         self._connections: Any = None
         self._host: Host | None = None
+        self._pipes: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -80,9 +81,9 @@ class PluginProcess:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        self._tasks.append(asyncio.create_task(self._read_stderr()))
+        self._pipes.append(asyncio.create_task(self._read_stderr()))
         try:
-            self.address = await self._handshake()
+            self.address = Address.parse(await self._first_line())
             self._channel = dial(self.address)
             self._connections = call(self._channel, f"{BROKER}.GRPCBroker", "StartStream")()
             self._tasks.append(asyncio.create_task(self._read_stdout()))
@@ -138,11 +139,10 @@ class PluginProcess:
             with suppress(ProcessLookupError):
                 os.kill(self._process.pid, _KILL)
         await self._process.wait()
-        for task in self._tasks[1:]:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(
-            *self._tasks, return_exceptions=True
-        )  # the first one ends with stderr, which must be whole
+        # The pipes end by themselves: what it said last must not be missed.
+        await asyncio.gather(*self._pipes, *self._tasks, return_exceptions=True)
         if self._host is not None:
             await self._host.close()
         if self._channel is not None:
@@ -283,13 +283,14 @@ class PluginProcess:
             info(service_id=number, network=host.address.network, address=host.address.address)
         )
 
-    async def _handshake(self) -> Address:
+    async def _first_line(self) -> str:
         assert self._process is not None, "the plugin process is not started"
         assert self._process.stdout is not None, "it was started with pipes"
         line = b""
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, ValueError):  # a line without an end
             async with asyncio.timeout(self._start_within):
                 line = await self._process.stdout.readline()
+        self._pipes.append(asyncio.create_task(_drain(self._process.stdout)))
         if not line:
             with suppress(TimeoutError):
                 await self.wait(_ENDS_WITHIN)
@@ -297,13 +298,17 @@ class PluginProcess:
             await self.kill()
             what = "no handshake from it" if code is None else f"it ended with {code} before any handshake"
             raise PluginError(f"{self._command[0]}: {what}: " + "\n".join(self.stderr))
-        return Address.parse(line.decode("utf-8", "replace"))
+        return line.decode("utf-8", "replace")
 
     async def _read_stderr(self) -> None:
         assert self._process is not None, "the plugin process is not started"
         assert self._process.stderr is not None, "it was started with pipes"
-        async for line in self._process.stderr:
-            self.stderr.append(line.decode("utf-8", "replace").rstrip("\n"))
+        rest = b""  # a stream's own lines have a bound, behind which it would read no more, and the process hang
+        while part := await self._process.stderr.read(1 << 16):
+            *lines, rest = (rest + part).split(b"\n")
+            self.stderr += [line.decode("utf-8", "replace") for line in lines]
+        if rest:
+            self.stderr.append(rest.decode("utf-8", "replace"))
 
     async def _read_stdout(self) -> None:
         assert self._channel is not None, "the plugin process is not started"
@@ -312,6 +317,12 @@ class PluginProcess:
                 message("google.protobuf.Empty")()
             ):
                 self.stdout += part.data
+
+
+async def _drain(pipe: asyncio.StreamReader) -> None:
+    """Read what nobody wants, so that who writes it does not stand still."""
+    while await pipe.read(1 << 16):
+        pass
 
 
 def _given(struct: str, typed_field: str, config: Config) -> dict[str, Any]:
