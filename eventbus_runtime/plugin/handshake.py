@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from eventbus_runtime.plugin.failures import PluginError
 
@@ -36,7 +37,8 @@ class Address(NamedTuple):
     @property
     def target(self) -> str:
         """As gRPC writes it."""
-        return f"unix:{self.address}" if self.network == "unix" else self.address
+        # gRPC reads a path as a part of a URI: "%", "?" and "#" would mean something.
+        return f"unix:{quote(self.address)}" if self.network == "unix" else self.address
 
     def line(self) -> str:
         """What the host reads first."""
@@ -75,8 +77,8 @@ class Place:
     """A private address for one server, removed by `close`.
 
     A unix socket in a folder of its own, which only this user may enter; within `PLUGIN_UNIX_SOCKET_DIR` where that is
-    set. Where there are no unix sockets (Windows), or the path is too long for one, a port of loopback; of those from
-    `PLUGIN_MIN_PORT` to `PLUGIN_MAX_PORT` where these are set.
+    set. Where there are no unix sockets (Windows), or the path is too long for one or can't be told in the handshake, a
+    port of loopback; of those from `PLUGIN_MIN_PORT` to `PLUGIN_MAX_PORT` where these are set.
 
     Args:
         environ: the variables.
@@ -91,12 +93,13 @@ class Place:
         if hasattr(socket, "AF_UNIX"):
             given = environ.get("PLUGIN_UNIX_SOCKET_DIR") or None
             try:
-                self._folder = Path(tempfile.mkdtemp(prefix="plugin", dir=given))
+                # Absolute: the host need not be where we are.
+                self._folder = Path(tempfile.mkdtemp(prefix="plugin", dir=given)).absolute()
             except OSError as error:
                 raise PluginError(
                     f"no folder for the socket can be made in {given or tempfile.gettempdir()}: {error}"
                 ) from None
-            if len(os.fsencode(self._folder / _SOCKET)) <= _LONGEST_PATH:
+            if _can_be_told(self._folder / _SOCKET):
                 return
             self.close()
         self._ports = _ports(environ)
@@ -114,6 +117,11 @@ class Place:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+def _can_be_told(path: Path) -> bool:
+    text = str(path)
+    return len(os.fsencode(path)) <= _LONGEST_PATH and text.isprintable() and "|" not in text
 
 
 def _ports(environ: Mapping[str, str]) -> range:

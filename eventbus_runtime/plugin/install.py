@@ -49,7 +49,15 @@ def install(folder: Path, *, force: bool = False) -> list[Path]:
 def _launcher() -> str:
     # `exec`, so that the host is the parent of the plugin itself; -P, so that nothing in the host's folder is imported.
     python = shlex.quote(sys.executable)
-    return f'#!/bin/sh\n# {_MARK}\nexec {python} -P -m eventbus_runtime.plugin "$@"\n'
+    return f"""#!/bin/sh
+# {_MARK}
+python={python}
+if [ ! -x "$python" ]; then
+    echo "$python is gone: install eventbus-runtime[rpc] again, and run its eventbus-plugin install anew" >&2
+    exit 1
+fi
+exec "$python" -P -m eventbus_runtime.plugin "$@"
+"""
 
 
 def _manifest() -> dict[str, object]:

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         return _install(options) if options.command == "install" else _serve(parent)
-    except EventbusError as error:
+    except (EventbusError, OSError) as error:  # of the system: no more descriptors, a host that does not listen
         sys.stderr.write(f"eventbus-plugin: {error}\n")
         return 1
     except KeyboardInterrupt:

@@ -33,7 +33,7 @@ async def serve(stdout: Stdout, parent: int, environ: Mapping[str, str]) -> None
         environ: the variables.
 
     Raises:
-        PluginError: nothing can be listened at.
+        PluginError: nothing can be listened at, or the host does not hear where.
     """
     configure("info", "auto")
     ending, log = asyncio.Event(), get_logger()
@@ -45,15 +45,18 @@ async def serve(stdout: Stdout, parent: int, environ: Mapping[str, str]) -> None
     place = Place(environ)
     try:
         server = await make_server(service, broker, stdout, ending)
-        address = await listen(place, server)
-        with on_stop_signals(ending.set, ending.set), _interrupts_left_to_the_host(ending.set):
-            stdout.say(address.line())
-            log.info("plugin: serving", network=address.network, address=address.address)
-            await ending.wait()
-            log.info("plugin: stopping", reason="the host is gone" if watch.done() else "told to")
-            _leave_within(_LEAVE, place)
-            await service.close(_DRAIN)
-            await server.stop(0.1)
+        try:
+            address = await listen(place, server)
+            with on_stop_signals(ending.set, ending.set), _interrupts_left_to_the_host(ending.set):
+                stdout.say(address.line())
+                log.info("plugin: serving", network=address.network, address=address.address)
+                await ending.wait()
+                log.info("plugin: stopping", reason="the host is gone" if watch.done() else "told to")
+                _leave_within(_LEAVE, place)
+                await service.close(_DRAIN)
+                await server.stop(0.1)
+        finally:
+            await server.stop(None)
     finally:
         watch.cancel()
         place.close()

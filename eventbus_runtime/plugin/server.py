@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from grpc_health.v1.health import aio as health  # type: ignore[import-untyped]  # nor has this
 
 from eventbus_runtime.errors import EventbusError
-from eventbus_runtime.frames import describe, one_line
+from eventbus_runtime.frames import describe, one_line, printable
 from eventbus_runtime.observability.logging import get_logger
 from eventbus_runtime.plugin.broker import Broker
 from eventbus_runtime.plugin.channels import OPTIONS, until
@@ -26,6 +26,7 @@ from eventbus_runtime.plugin.stdio import Stdout
 Answer: TypeAlias = Callable[[Proto, float | None], Awaitable[Proto]]
 
 _HEALTH = "plugin"
+_LONGEST = 4000
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -93,7 +94,7 @@ def _unary(method: Method, answer: Answer) -> grpc.RpcMethodHandler[Any, Any]:
             found = await answer(request, context.time_remaining())
             return _written(found)
         except EventbusError as error:
-            text = str(error)
+            text = _told(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the host is told, and the process lives
             text = f"internal error of the plugin: {describe(error)}"
             get_logger().exception(text, request=method.request)
@@ -103,6 +104,13 @@ def _unary(method: Method, answer: Answer) -> grpc.RpcMethodHandler[Any, Any]:
         return _written(response(error=text))
 
     return grpc.unary_unary_rpc_method_handler(called)
+
+
+def _told(text: str) -> str:
+    """An error's text on one line, as a host's log wants it; of one that quotes a huge value both ends."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
+    return printable(text)
 
 
 def _written(answer: Proto) -> bytes:

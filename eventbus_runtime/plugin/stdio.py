@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
+from eventbus_runtime.plugin.failures import PluginError
 from eventbus_runtime.plugin.messages import BROKER, Proto, message
 
 _STDOUT = 1
@@ -22,9 +23,14 @@ class Stdout:
 
     What is written there is kept for `stream`, and never makes who writes wait: at most 1 MiB, the newest, while no
     host reads it.
+
+    Raises:
+        PluginError: stdout is closed.
     """
 
     def __init__(self) -> None:
+        if sys.stdout is None:
+            raise PluginError("stdout is closed, on which a host is told where this process listens")
         sys.stdout.flush()
         self._handshake = os.dup(_STDOUT)
         reading, writing = os.pipe()
@@ -40,8 +46,15 @@ class Stdout:
         threading.Thread(target=self._pump, args=(reading,), name="stdout", daemon=True).start()
 
     def say(self, line: str) -> None:
-        """Tell the host; once."""
-        os.write(self._handshake, f"{line}\n".encode())
+        """Tell the host; once.
+
+        Raises:
+            PluginError: it does not listen.
+        """
+        try:
+            os.write(self._handshake, f"{line}\n".encode())
+        except OSError as error:
+            raise PluginError(f"the host can't be told where this process listens: {error}") from None
 
     async def stream(self) -> AsyncIterator[Proto]:
         """What was printed, as `plugin.StdioData`, for as long as somebody wants it. For one reader at a time: what one

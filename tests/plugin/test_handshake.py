@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -74,6 +75,32 @@ async def test_the_host_says_where_the_socket_is(tmp_path: Path) -> None:
         assert await alive(process)
 
 
+@pytest.mark.parametrize("word", ["a b", "a%41", "a?b", "a#b", "a'$\"b"])
+async def test_a_socket_is_reached_whatever_its_folder_is_called(word: str, tmp_path: Path) -> None:
+    (tmp_path / word).mkdir()
+    async with plugin(PLUGIN_UNIX_SOCKET_DIR=str(tmp_path / word)) as process:
+        assert tmp_path / word in Path(process.address.address).parents
+        assert await alive(process)
+
+
+@pytest.mark.parametrize("word", ["a|b", "a\nb"])
+async def test_a_folder_that_the_handshake_cannot_tell_gives_a_port(word: str, tmp_path: Path) -> None:
+    (tmp_path / word).mkdir()
+    async with plugin(PLUGIN_UNIX_SOCKET_DIR=str(tmp_path / word)) as process:
+        assert process.address.network == "tcp"
+        assert await alive(process)
+    assert list((tmp_path / word).iterdir()) == []
+
+
+def test_a_folder_is_told_as_it_is_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host starts a plugin in the plugin's own folder, where it is not itself."""
+    monkeypatch.chdir(tmp_path)
+    place = Place({"PLUGIN_UNIX_SOCKET_DIR": "."})
+    (address,) = place.candidates()
+    place.close()
+    assert tmp_path in Path(address.address).parents
+
+
 async def test_where_no_socket_can_be_it_takes_the_first_free_port_of_the_range(tmp_path: Path) -> None:
     """A path that is longer than a socket's may be, in place of a system without unix sockets."""
     long = tmp_path / ("x" * 120)
@@ -142,6 +169,26 @@ async def test_a_print_that_nobody_reads_makes_nobody_wait() -> None:
 
 
 @pytest.mark.parametrize(
+    ("shell", "text"),
+    [
+        ("exec >&-", "stdout is closed, on which a host is told where this process listens"),
+        ("exec >/dev/full", "the host can't be told where this process listens: [Errno 28] No space left on device"),
+    ],
+)
+def test_a_host_that_can_not_be_told_is_one_line(shell: str, text: str) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'{shell}; exec "$@"', "sh", *COMMAND],
+        env=variables(),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"eventbus-plugin: {text}\n"
+
+
+@pytest.mark.parametrize(
     ("line", "text"),
     [
         ("hello", "'hello' is no handshake"),
@@ -170,6 +217,22 @@ async def test_a_command_that_is_no_plugin_is_told_with_what_it_said() -> None:
         await silent.__aenter__()
     assert "it ended with 1 before any handshake" in str(raised.value)
     assert "no such thing" in str(raised.value)
+
+
+async def test_lines_of_any_length_on_stderr_are_read(tmp_path: Path) -> None:
+    """Else a process that logs one stands still when the pipe is full."""
+    code = "import sys; sys.stderr.write('x' * 300_000 + '\\n' + 'y' * 300_000); sys.exit(1)"
+    loud = PluginProcess((sys.executable, "-c", code))
+    with pytest.raises(PluginError, match="it ended with 1 before any handshake"):
+        async with asyncio.timeout(20):
+            await loud.__aenter__()
+    assert [(line[0], len(line)) for line in loud.stderr] == [("x", 300_000), ("y", 300_000)]
+
+
+async def test_a_handshake_without_an_end_is_told() -> None:
+    endless = PluginProcess((sys.executable, "-c", "print('x' * 300_000)"))
+    with pytest.raises(PluginError, match="before any handshake"):
+        await endless.__aenter__()
 
 
 async def test_a_host_that_says_nothing_more_leaves_no_process(tmp_path: Path) -> None:

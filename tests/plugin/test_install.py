@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -57,6 +58,25 @@ async def test_what_it_writes_is_what_a_host_starts_whatever_its_folder_and_path
         assert written["capabilities"]["moduleTypes"] == await process.module_types()
         assert written["capabilities"]["stepTypes"] == await process.step_types()
         assert written["capabilities"]["triggerTypes"] == await process.trigger_types()
+
+
+async def test_a_launcher_works_at_a_path_with_spaces_and_quotes_and_says_when_its_python_is_gone(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / """it's "mine\""""
+    environment = folder / "a 'moved' one"
+    assert run("install", folder).returncode == 0
+    launcher = folder / NAME / NAME
+    async with plugin(command=[launcher]) as process:
+        assert await alive(process)
+    environment.mkdir()
+    gone = shlex.quote(f"{environment}/python")
+    launcher.write_text(launcher.read_text().replace(f"python={shlex.quote(sys.executable)}", f"python={gone}"))
+    done = subprocess.run([launcher], env=variables(), capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"{environment}/python is gone: install eventbus-runtime[rpc] again, and run its eventbus-plugin install anew\n"
+    )
 
 
 def test_it_brings_its_own_files_up_to_date_and_replaces_no_others(tmp_path: Path) -> None:

@@ -77,6 +77,17 @@ async def test_garbage_in_an_any_is_told() -> None:
         assert await alive(process)
 
 
+@pytest.mark.seed("S-60")
+async def test_an_error_that_quotes_a_huge_value_is_short_and_one_line_and_keeps_its_reason() -> None:
+    """S-60: a text of more than 4 MiB would not reach every host, and a line end would break its log."""
+    async with plugin() as process:
+        said = await refused(process.create_module(STREAM, "a\nb", {"name": "x" * 5_000_000 + " ", "subjects": ["a"]}))
+        assert said.startswith('infra.eventbus.stream "a\\nb": StreamConfig: name: \'xxx')
+        assert "can't be a name" in said
+        assert len(said) < 5000
+        assert await alive(process)
+
+
 async def test_bytes_that_are_no_request_are_an_invalid_argument() -> None:
     async with plugin() as process:
         for method, described in SERVICES[PLUGIN_SERVICE].items():
