@@ -15,6 +15,7 @@ from eventbus_runtime.conformance.phases import (
     eventually,
     expect,
     expect_equal,
+    expect_just_now,
     refused,
 )
 from eventbus_runtime.conformance.process import process_suite
@@ -39,6 +40,7 @@ __all__ = [
     "eventually",
     "expect",
     "expect_equal",
+    "expect_just_now",
     "open_nats",
     "process_suite",
     "provider_suite",

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from eventbus_runtime.conformance.broker import Count
-from eventbus_runtime.conformance.phases import eventually, expect, expect_equal, refused
+from eventbus_runtime.conformance.phases import eventually, expect, expect_equal, expect_just_now, refused
 from eventbus_runtime.conformance.workspace import Workspace
 from eventbus_runtime.contracts.model import (
     AckRequest,
@@ -18,6 +18,7 @@ from eventbus_runtime.contracts.model import (
     ConsumerConfig,
     ConsumeRequest,
     ConsumeResponse,
+    Message,
     PublishRequest,
     PublishResponse,
     StreamConfig,
@@ -28,20 +29,30 @@ from eventbus_runtime.plugin.host import Fired
 from eventbus_runtime.plugin.types import Types
 
 TEN = 10
+HEADER = "X-Number"
 
 
 class Got(NamedTuple):
     """Of a consumed message, what is compared and used."""
 
     payload: bytes
+    number: str
+    sequence: str
+    published_at: str
     ack_token: str
+
+    @classmethod
+    def of(cls, payload: bytes, fields: Mapping[str, Any]) -> Got:
+        """Of a message's fields."""
+        number = fields["headers"].get(HEADER, "")
+        return cls(payload, number, fields["sequence"], fields["published_at"], fields["ack_token"])
 
 
 class Client(Protocol):
     """Runs the three steps of a plugin process."""
 
-    async def publish(self, subject: str, payload: bytes) -> str:
-        """Publish; returns the sequence."""
+    async def publish(self, subject: str, payload: bytes, number: str = "") -> str:
+        """Publish with a header that holds a number; returns the sequence."""
 
     async def consume(self, consumer: str, batch: int) -> list[Got]:
         """Fetch a batch."""
@@ -61,14 +72,14 @@ class Typed:
         """One with steps of its own."""
         return cls(process, {kind: await process.create_step(kind, kind) for kind in (PUBLISH, CONSUME, ACK)})
 
-    async def publish(self, subject: str, payload: bytes) -> str:
-        request = PublishRequest(subject=subject, payload=payload)
+    async def publish(self, subject: str, payload: bytes, number: str = "") -> str:
+        request = PublishRequest(subject=subject, payload=payload, headers={HEADER: number})
         return (await self._process.execute_step(self._steps[PUBLISH], request, PublishResponse)).sequence
 
     async def consume(self, consumer: str, batch: int) -> list[Got]:
         request = ConsumeRequest.model_validate({"consumer": consumer, "batch_size": batch, "max_wait": "5s"})
         answer = await self._process.execute_step(self._steps[CONSUME], request, ConsumeResponse)
-        return [Got(message.payload, message.ack_token) for message in answer.messages]
+        return [Got.of(message.payload, message.model_dump()) for message in answer.messages]
 
     async def ack(self, token: str) -> None:
         await self._process.execute_step(self._steps[ACK], AckRequest(ack_token=token), AckResponse)
@@ -96,13 +107,14 @@ class Described:
         packed = self._types.pack(self._names[CONSUMER], config)
         await self._process.run_module(CONSUMER, config["name"], packed)
 
-    async def publish(self, subject: str, payload: bytes) -> str:
-        answer = await self._execute(PUBLISH, subject=subject, payload=base64.b64encode(payload).decode())
+    async def publish(self, subject: str, payload: bytes, number: str = "") -> str:
+        body = base64.b64encode(payload).decode()
+        answer = await self._execute(PUBLISH, subject=subject, payload=body, headers={HEADER: number})
         return str(answer["sequence"])
 
     async def consume(self, consumer: str, batch: int) -> list[Got]:
         answer = await self._execute(CONSUME, consumer=consumer, batch_size=batch, max_wait="5s")
-        return [Got(base64.b64decode(one["payload"]), one["ack_token"]) for one in answer["messages"]]
+        return [Got.of(base64.b64decode(one["payload"]), one) for one in answer["messages"]]
 
     async def ack(self, token: str) -> None:
         await self._execute(ACK, ack_token=token)
@@ -124,16 +136,15 @@ class Exchange:
 
     def __init__(self, space: Workspace, client: Client, consumer: str) -> None:
         self._space, self._client, self._consumer = space, client, consumer
+        self._sequences: list[str] = []
         self._got: list[Got] = []
 
     async def publish(self) -> str:
         """Publish ten."""
         before = await self._space.stored() or 0
-        sequences = [
-            await self._client.publish(f"{self._space.subject}.{self._consumer}", b"%d" % number)
-            for number in range(TEN)
-        ]
-        expect_equal("sequences", [str(before + number + 1) for number in range(TEN)], sequences)
+        subject = f"{self._space.subject}.{self._consumer}"
+        self._sequences = [await self._client.publish(subject, b"%d" % number, f"{number}") for number in range(TEN)]
+        expect_equal("sequences", [str(before + number + 1) for number in range(TEN)], self._sequences)
         patience = self._space.candidate.patience
         await eventually(self._space.stored, before + TEN, "messages in the stream", patience)
         return f"{TEN} confirmed, {TEN} stored"
@@ -142,6 +153,10 @@ class Exchange:
         """Consume them in one batch."""
         self._got = await self._client.consume(self._consumer, TEN)
         expect_equal("payloads in one batch", [b"%d" % number for number in range(TEN)], [x.payload for x in self._got])
+        expect_equal(f"headers {HEADER}", [f"{number}" for number in range(TEN)], [x.number for x in self._got])
+        expect_equal("sequences of what is consumed", self._sequences, [x.sequence for x in self._got])
+        for one in self._got:
+            expect_just_now("published_at", one.published_at)
         await self._counted(TEN)
         return f"{TEN} in one batch, {TEN} unacknowledged"
 
@@ -209,12 +224,22 @@ async def fired_by(process: PluginProcess, space: Workspace) -> str:
     handle = await process.create_trigger(SUBSCRIBE, "fired", config)
     await process.start_module(handle)
     client = await Typed.of(process)
-    await client.publish(subject, b"\x00\xff not text")
-    async with asyncio.timeout(space.candidate.patience):
-        one = await fired.get()
-    expect_equal("payload", b"\x00\xff not text", one.payload)
-    expect_equal("subject", subject, one.data.get("subject"))
-    expect(bool(one.data.get("ack_token")), "an ack_token", "none")
+    payload = b"\x00\xff not text"
+    sequence = await client.publish(subject, payload, "1")
+
+    async def came() -> int:
+        return fired.qsize()
+
+    await eventually(came, 1, "workflows run for one message", space.candidate.patience)
     await counted(space, "fired", 0)
+    one = fired.get_nowait()
+    expect_equal("fields", sorted(Message.model_fields), sorted(one.data))
+    expect_equal("subject", subject, one.data["subject"])
+    expect_equal("payload", payload, one.payload)
+    expect_equal("headers", {HEADER: "1"}, one.data["headers"])
+    expect_equal("sequence", sequence, one.data["sequence"])
+    expect_just_now("published_at", one.data["published_at"])
+    expect(bool(one.data["ack_token"]), "an ack_token", "none")
+    expect_equal("workflows run for one message", 0, fired.qsize())
     await process.stop_module(handle)
-    return f"fired with {len(one.data)} fields, and acknowledged after the host's answer"
+    return f"fired once with {len(one.data)} fields, and acknowledged after the host's answer"

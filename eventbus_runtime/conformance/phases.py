@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from eventbus_runtime.errors import BusUnavailableError, EventbusError
+from eventbus_runtime.message import nanoseconds, rfc3339
 
 _LOOKS = 0.02
+_CLOCKS_APART = 600.0
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 class UnmetError(Exception):
@@ -97,6 +102,18 @@ def expect_equal(what: str, expected: object, seen: object) -> None:
         UnmetError: they are not.
     """
     expect(expected == seen, f"{what} {expected!r}", repr(seen))
+
+
+def expect_just_now(what: str, seen: str) -> None:
+    """Go on only where a time is in UTC, as RFC 3339, and not long ago; a wrong time zone is at least 15 minutes off.
+
+    Raises:
+        UnmetError: it is not.
+    """
+    expect(bool(_RFC3339.fullmatch(seen)), f"{what} in UTC, as RFC 3339", seen)
+    now = time.time_ns()
+    told = f"{what} within {_CLOCKS_APART:.0f} s of this machine's clock, which says {rfc3339(now)}"
+    expect(abs(nanoseconds(seen) - now) < _CLOCKS_APART * 1e9, told, seen)
 
 
 class _Unanswered(str):

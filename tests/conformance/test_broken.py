@@ -20,6 +20,7 @@ from eventbus_runtime.conformance import (
     trigger_suite,
 )
 from eventbus_runtime.conformance.trigger import MakeTrigger
+from eventbus_runtime.message import Message, rfc3339
 from eventbus_runtime.pipelines.base import Delivery, Pipeline
 from eventbus_runtime.provisioning.nats.provider import NatsProvider
 from eventbus_runtime.testing.server import NatsServer
@@ -146,6 +147,26 @@ async def test_nothing_without_a_word_is_no_way_to_say_that_a_target_is_not_impl
         "seen: [], which is neither"
     )
     assert found == {"all targets": text, "latest": text}
+
+
+@pytest.mark.seed("S-53", "S-70", "S-72")
+async def test_a_time_in_another_zone_fails_the_message_and_the_trigger(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = 3600 * 10**9
+    monkeypatch.setattr("eventbus_runtime.message.rfc3339", lambda timestamp_ns: rfc3339(timestamp_ns + hour))
+    found = failures(await run([provider_suite(IMPATIENT, server.url), trigger_suite(IMPATIENT, server.url)]))
+    assert list(found) == ["consume", "six fields"]
+    assert found["consume"].startswith("expected published_at of message 1 within 600 s of this machine's clock")
+    assert found["six fields"].startswith("expected published_at within 600 s of this machine's clock")
+
+
+@pytest.mark.seed("S-53", "S-72")
+async def test_another_messages_sequence_fails_the_trigger(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_dict = Message.as_dict
+    monkeypatch.setattr(Message, "as_dict", lambda message: as_dict(message) | {"sequence": "7"})
+    report = await run([trigger_suite(IMPATIENT, server.url)])
+    assert failures(report) == {"six fields": "expected sequence '1'; seen: '7'"}
 
 
 class Swallows:

@@ -18,7 +18,7 @@ from tests.cli.command import command_line, environment, eventbus, interrupted
 from tests.conformance.test_process import PHASES
 from tests.conformance.test_suites import TRIGGER, TWELVE, streams
 from tests.conftest import MakeServer
-from tests.triggers.live import connected, make_consumer, make_stream
+from tests.triggers.live import connected, make_consumer, make_stream, until
 
 pytestmark = pytest.mark.seed("S-70", "S-72")
 
@@ -34,6 +34,11 @@ async def untouched(server: NatsServer) -> AsyncIterator[NatsBus]:
         await make_stream(bus)
         await make_consumer(bus)
         await bus.publish("s.a", b"theirs")
+
+        async def noticed() -> bool:
+            return bool((await bus.api("CONSUMER.INFO.S.c"))["num_pending"] == 1)
+
+        await until(noticed)  # the consumer's own count comes a little later
         before = [await bus.api("STREAM.INFO.S"), await bus.api("CONSUMER.INFO.S.c")]
         yield bus
         after = [await bus.api("STREAM.INFO.S"), await bus.api("CONSUMER.INFO.S.c")]

@@ -113,6 +113,58 @@ async def test_a_process_that_forgets_acknowledgements_fails_by_the_brokers_coun
     assert not launched.is_running()
 
 
+# A plugin process in which one thing is wrong.
+WRONG = """
+import sys
+from eventbus_runtime.pipelines.steps import PublishStep
+from eventbus_runtime.plugin import callback, main, triggers
+request, fire, publish = callback._request, triggers.HostPipeline.fire, PublishStep.__call__
+def without_a_time(*arguments):
+    made = request(*arguments)
+    del made.data.fields["published_at"]
+    return made
+def without_headers(*arguments):
+    made = request(*arguments)
+    made.data["headers"] = {}
+    return made
+async def twice(self, delivery):
+    await fire(self, delivery)
+    await fire(self, delivery)
+async def never(self, delivery):
+    raise RuntimeError("the host is not called")
+async def publish_without_headers(self, request):
+    return await publish(self, request.model_copy(update={"headers": {}}))
+"""
+
+
+@pytest.mark.seed("S-71", "S-53")
+@pytest.mark.parametrize(
+    ("fault", "phase", "text"),
+    [
+        ("callback._request = without_a_time", "trigger", "expected fields ['ack_token', 'headers', 'payload', "),
+        ("callback._request = without_headers", "trigger", "expected headers {'X-Number': '1'}; seen: {}"),
+        ("triggers.HostPipeline.fire = twice", "trigger", "expected workflows run for one message "),
+        (
+            "triggers.HostPipeline.fire = never",
+            "trigger",
+            "expected workflows run for one message 1 within 2 s; seen: 0",
+        ),
+        (
+            "PublishStep.__call__ = publish_without_headers",
+            "consume ten",
+            "expected headers X-Number ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']; seen: ['', ",
+        ),
+    ],
+)
+async def test_a_process_with_one_fault_fails_where_it_is(
+    server: NatsServer, fault: str, phase: str, text: str
+) -> None:
+    """S-71: of the fields of a message, too, and of one that is delivered twice."""
+    command = (sys.executable, "-c", f"{WRONG}{fault}\nsys.exit(main.main([]))")
+    report = await run([process_suite(IMPATIENT, server.url, launch=Launched(PluginProcess, *command))])
+    assert failures(report)[phase].startswith(text)
+
+
 @pytest.mark.seed("S-71")
 async def test_a_program_that_is_no_plugin_is_told_with_its_own_words(server: NatsServer) -> None:
     launched: Launch = Launched(PluginProcess, sys.executable, "-c", "import sys; sys.exit('not me')")
