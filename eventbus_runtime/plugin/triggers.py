@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
 
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.model import RuntimeConfig, TriggerConfig
 from eventbus_runtime.contracts.convert import to_consumer
+from eventbus_runtime.contracts.fields import fields
 from eventbus_runtime.contracts.model import ConsumerConfig
 from eventbus_runtime.contracts.wire import from_json
 from eventbus_runtime.errors import ContractError, EventbusError
@@ -180,11 +182,13 @@ class TriggerModule:
                 )
             return ours
         theirs = declared.config
-        if ours.filter_subject and ours.filter_subject != theirs.filter_subject:
-            raise PluginError(
-                f"{self.title}: filter_subject is {ours.filter_subject!r}, and {declared.title} has "
-                f"{theirs.filter_subject!r} for the same consumer: leave it out here"
-            )
+        for name in (field.name for field in fields(ConsumerConfig) if field.name not in ("name", "stream_name")):
+            mine, other = getattr(ours, name), getattr(theirs, name)
+            if mine and mine != other:
+                raise PluginError(
+                    f"{self.title}: {name} is {_shown(mine)}, and {declared.title} has {_shown(other)} for the same "
+                    "consumer: leave it out here"
+                )
         return theirs
 
     def _end(self, within: float) -> None:
@@ -265,3 +269,7 @@ class TriggerModule:
                 await self._stopping.wait()
         except TimeoutError:
             pass
+
+
+def _shown(value: object) -> str:
+    return value.name if isinstance(value, IntEnum) else repr(value)

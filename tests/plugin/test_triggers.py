@@ -196,6 +196,25 @@ async def test_the_filter_is_the_consumers_that_is_made_for_it(server: NatsServe
         assert "filter_subject is 'orders.shipped', and infra.eventbus.consumer \"billing\" has ''" in said
 
 
+@pytest.mark.seed("S-50")
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"max_deliver": 3}, "max_deliver is 3, and"),
+        ({"deliver_policy": "DELIVER_POLICY_NEW"}, "deliver_policy is DELIVER_POLICY_NEW, and"),
+    ],
+)
+async def test_what_a_trigger_wants_otherwise_than_its_declared_consumer_is_told(
+    server: NatsServer, config: dict[str, Any], text: str
+) -> None:
+    """S-50: never left out without a word."""
+    async with stocked(server) as (process, _):
+        said = await refused(process.create_trigger(SUBSCRIBE, "flow", {**CONFIG, **config}))
+        assert text in said
+        assert said.endswith("for the same consumer: leave it out here")
+        assert f'{CONSUMER} "billing" has ' in said
+
+
 @pytest.mark.seed("S-20", "S-51")
 async def test_made_as_a_module_it_runs_and_stops_too(server: NatsServer) -> None:
     """S-20: the fourth module type, from its typed config."""
