@@ -68,7 +68,7 @@ class PluginProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._channel: grpc.aio.Channel | None = None
         self._connections: Any = None
-        self._host: Host | None = None
+        self._hosts: list[Host] = []  # of an earlier callback workflows may still run
         self._pipes: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -143,8 +143,8 @@ class PluginProcess:
             task.cancel()
         # The pipes end by themselves: what it said last must not be missed.
         await asyncio.gather(*self._pipes, *self._tasks, return_exceptions=True)
-        if self._host is not None:
-            await self._host.close()
+        for host in self._hosts:
+            await host.close()
         if self._channel is not None:
             await self._channel.close()
 
@@ -269,7 +269,8 @@ class PluginProcess:
             number: of the broker connection.
             announce: False: the address is told when `announce` is called, as a host may do late.
         """
-        host = self._host = await Host.serve(on_fire)
+        host = await Host.serve(on_fire)
+        self._hosts.append(host)
         configured = asyncio.create_task(self.call("ConfigureCallback", broker_id=number))
         if announce:
             await self.announce(host, number)

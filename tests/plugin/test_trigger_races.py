@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,3 +131,10 @@ async def test_workflows_that_run_when_the_host_names_another_callback_are_run_o
         finally:
             opened.set()
             await first.close()
+
+
+async def test_a_client_closes_every_host_that_it_has_served() -> None:
+    async with plugin() as process:
+        hosts = [await process.serve_callbacks(Workflow(), number=number) for number in (1, 2)]
+        assert all(Path(host.address.address).exists() for host in hosts)
+    assert not any(Path(host.address.address).parent.exists() for host in hosts)
