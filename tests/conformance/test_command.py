@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ import pytest
 
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.conformance.groups import GROUPS
-from eventbus_runtime.testing.server import NatsServer, free_port
+from eventbus_runtime.testing.server import NatsServer
 from tests.cli.command import command_line, environment, eventbus, interrupted
 from tests.conformance.test_process import PHASES
 from tests.conformance.test_suites import TRIGGER, TWELVE, streams
@@ -78,9 +79,11 @@ def test_what_needs_no_server_asks_for_none() -> None:
 
 @pytest.mark.timed
 def test_a_dead_address_is_one_line_soon() -> None:
-    port, began = free_port(), time.monotonic()
-    done = eventbus("conformance", "--bus", f"nats://u:hush-hush@127.0.0.1:{port}")
-    assert time.monotonic() - began < 4
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen: refused, and nobody else can take it
+        port, began = silent.getsockname()[1], time.monotonic()
+        done = eventbus("conformance", "--bus", f"nats://u:hush-hush@127.0.0.1:{port}")
+        assert time.monotonic() - began < 4
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode() == (
         f"nats://********@127.0.0.1:{port}: unreachable: nats://127.0.0.1:{port}: connection refused\n"
