@@ -9,6 +9,7 @@ from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.contracts.model import AckRequest, AckResponse
 from eventbus_runtime.contracts.registry import ACK
 from eventbus_runtime.errors import EventbusError, StepError
+from eventbus_runtime.message import check_ack_subject, is_ack_subject
 from eventbus_runtime.pipelines.base import Delivery
 from eventbus_runtime.pipelines.steps.joined import JoinedAcks
 
@@ -43,16 +44,22 @@ class AckStep:
         stays as it is. For any other the server's confirmation is waited for.
 
         Raises:
-            StepError: nothing confirmed it: the consumer is gone, or there is no connection.
+            StepError: nothing confirmed it: the consumer is gone, or there is no connection. Or the token is no
+                JetStream acknowledgement subject, in a request that was made past its own check.
         """
         token, own = request.ack_token, self._own
-        held = own if own is not None and own.message.ack_token == token else self._find(token)
         try:
+            if own is not None and own.message.ack_token == token:
+                await own.ack()
+                return _DONE
+            if not is_ack_subject(token):
+                check_ack_subject(token)  # tells what is wrong
+            held = self._find(token)
             if held is not None:
                 await held.ack()
             else:
                 await self._joined.ack(token)
-        except EventbusError as error:
+        except (EventbusError, ValueError) as error:
             raise StepError(f"{ACK}: {error}") from error
         return _DONE
 

@@ -6,7 +6,6 @@ import asyncio
 from typing import TypeAlias
 
 from eventbus_runtime.buses.base import Bus
-from eventbus_runtime.errors import EventbusError
 
 _SHORT_TOKEN = 9  # parts of an ack token without a domain (NATS ADR-15)
 # Acks that are written at once, so that the server begins with them while this turn of the loop makes more.
@@ -34,8 +33,12 @@ class JoinedAcks:
     def ack(self, token: str) -> asyncio.Future[None]:
         """Acknowledge; what is returned is done once the server has it.
 
+        Args:
+            token: of a delivery, checked by the caller (`message.check_ack_subject`).
+
         It raises:
             BusUnavailableError: there is no connection, nobody listens there, or no answer came.
+            ValueError: a token of this turn can't go on the wire.
         """
         loop, subject = asyncio.get_running_loop(), token.encode()
         group = self._latest
@@ -43,7 +46,7 @@ class JoinedAcks:
             group = self._latest = self._group(subject, loop)
         waiter: asyncio.Future[None] = loop.create_future()
         due = group[1]
-        if len(due) == _PLENTY:
+        if len(due) >= _PLENTY and self._bus.is_connected:  # else it would be dropped, and a connection may come back
             self._bus.answer_all(due)
             due.clear()
         due.append(subject)
@@ -67,17 +70,19 @@ class JoinedAcks:
         del self._due[consumer]
         if self._latest is group:
             self._latest = b"", [], []
-        error: EventbusError | None = None
+        error: BaseException | None = None
         try:
             if len(tokens) > 1:
                 self._bus.answer_all(tokens[:-1])
             await self._bus.request(tokens[-1].decode())
-        except EventbusError as raised:
+        except BaseException as raised:  # noqa: BLE001 - whatever it is, those who wait must learn of it
             error = raised
         for waiter in waiters:
             if waiter.done():  # who waited was cancelled
                 continue
             if error is None:
                 waiter.set_result(None)
-            else:
+            elif isinstance(error, Exception):
                 waiter.set_exception(error)
+            else:
+                waiter.cancel()

@@ -10,6 +10,7 @@ from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.contracts import AckRequest, AckResponse
 from eventbus_runtime.errors import StepError
 from eventbus_runtime.pipelines.steps import AckStep
+from eventbus_runtime.pipelines.steps.joined import JoinedAcks
 from eventbus_runtime.testing.server import NatsServer
 from eventbus_runtime.triggers.fetch import Fetcher
 from tests.triggers.live import Observer, connected, delete_consumer, make_consumer, make_stream
@@ -82,3 +83,42 @@ async def test_without_a_connection_it_fails_at_once(server: NatsServer) -> None
         async with asyncio.timeout(10):
             with pytest.raises(StepError, match=r"^step\.eventbus\.ack: "):
                 await AckStep(bus)(request)
+
+
+@pytest.mark.parametrize(
+    ("token", "text"),
+    [
+        ("orders.created", "'orders.created' is not a JetStream acknowledgement subject"),
+        ("$JS.ACK.S.c.1.1.1.1.0\r\nPUB x 0", "is not a JetStream acknowledgement subject"),
+        ("", "ack_token is required"),
+    ],
+)
+async def test_what_is_no_ack_subject_is_refused_by_the_step_too(server: NatsServer, token: str, text: str) -> None:
+    """A request can be made past its own validation."""
+    async with connected(server.url) as bus, asyncio.timeout(10):
+        with pytest.raises(StepError, match=r"^step\.eventbus\.ack: ") as caught:
+            await AckStep(bus)(AckRequest.model_construct(ack_token=token))
+        assert text in str(caught.value)
+        assert bus.is_connected
+
+
+async def test_an_error_that_nobody_foresaw_reaches_all_who_wait(server: NatsServer) -> None:
+    """Here a token that is longer than the server takes a line to be."""
+    async with connected(server.url) as bus, asyncio.timeout(10):
+        acks = JoinedAcks(bus)
+        tokens = [f"$JS.ACK.S.c.1.1.1.1.{'0' * length}" for length in (1, 5000)]
+        answers = await asyncio.gather(*map(acks.ack, tokens), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [ValueError, ValueError]
+
+
+async def test_what_was_dropped_before_the_connection_came_back_is_not_proven(server: NatsServer) -> None:
+    """Many acks of one turn, begun away from the server: the one that is answered proves only what went with it."""
+    async with connected(server.url) as bus:
+        requests = await fetched(bus, 100)
+        acks = JoinedAcks(bus)
+        life, writer = bus._life, bus._life.writer  # the moment between two connections, which no test can time
+        (link, out), life.link, writer._out = (life.link, writer._out), None, None
+        waiters = [acks.ack(request.ack_token) for request in requests]
+        life.link, writer._out = link, out
+        await asyncio.gather(*waiters)
+        assert (await bus.api("CONSUMER.INFO.S.c"))["num_ack_pending"] == 0
