@@ -77,6 +77,14 @@ def check_ack_subject(token: str) -> AckToken:
     return AckToken.parse(token)
 
 
+def origin_of(token: str) -> str:
+    """`stream.sequence.timestamp_ns` of an ack token, without reading the numbers: whatever a handler publishes needs
+    it, and often nothing else."""
+    parts = token.split(".")
+    at = 2 if len(parts) == _SHORT_TOKEN else 4
+    return f"{parts[at]}.{parts[at + 3]}.{parts[at + 5]}"
+
+
 class Message:
     """One message as one trigger got it; immutable, and without a connection.
 
@@ -142,10 +150,7 @@ class Message:
     @property
     def origin(self) -> str:
         """`stream.sequence.timestamp_ns`: the same for every delivery of it, and for no other message."""
-        # Without reading the numbers: whatever a handler publishes needs it, and often nothing else of the token.
-        parts = self.ack_token.split(".")
-        at = 2 if len(parts) == _SHORT_TOKEN else 4
-        return f"{parts[at]}.{parts[at + 3]}.{parts[at + 5]}"
+        return origin_of(self.ack_token)
 
     @property
     def sequence(self) -> int:

@@ -26,6 +26,7 @@ from eventbus_runtime.frames import located
 from eventbus_runtime.message import Message
 from eventbus_runtime.observability.logging import configure
 from eventbus_runtime.pipelines.encoding import encode
+from eventbus_runtime.pipelines.numbering import Numbering
 from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.pipelines.pipeline import BoundPipeline, bind
 from eventbus_runtime.pipelines.resources import Resources
@@ -162,7 +163,7 @@ class _Worker:
         self._writer.write(write_line(*words))
 
 
-class _Delivery:
+class _Delivery(Numbering):
     """A `pipelines.base.Delivery`: the parent, which holds the delivery, settles it; we publish."""
 
     def __init__(self, message: Message, trigger: str, bus: Bus, call: Callable[..., Awaitable[bool]]) -> None:
@@ -170,7 +171,7 @@ class _Delivery:
         self.attempt = message.delivery_count
         self.claimed = False
         self._trigger, self._bus, self._call = trigger, bus, call
-        self._positions = 0
+        self._positions, self._place, self._seen = 0, "", ""
 
     async def ack(self) -> bool:
         return self._claim() and await self._call("ack")
@@ -189,7 +190,6 @@ class _Delivery:
         return not claimed
 
     async def publish(self, outgoing: Publish) -> PubAck:
-        self._positions += 1
         # As `ActiveDelivery` makes them, so that what a first try has published is not published twice.
-        identity = outgoing.id or f"{self.message.origin}.{self._trigger}.{self._positions}"
+        identity = outgoing.id or self.next_id(self.message, self._trigger)
         return await self._bus.publish(outgoing.subject, encode(outgoing.payload), outgoing.headers, id=identity)

@@ -125,7 +125,7 @@ def _constant(value: Any) -> Getter:
 
 def _step(steps: Steps, name: str, per_delivery: bool, *, with_scope: bool) -> Getter:
     step = getattr(steps, name)
-    if not per_delivery or name == "consume":
+    if not per_delivery:
         return _constant(step)
     within = step.within
     return (lambda it: within(it.delivery)) if with_scope else within

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Protocol
 
 from eventbus_runtime.buses.base import PubAck
@@ -40,6 +40,13 @@ class Delivery(Protocol):
 
     async def publish(self, outgoing: Publish) -> PubAck:
         """Publish and confirm, with the stable id of this delivery (see `Publish.id`)."""
+
+    def enter(self, step: int) -> None:
+        """This step of a pipeline begins, from 0: the ids of what is published from here on are its own."""
+
+    def saw(self, tokens: Iterable[str]) -> None:
+        """Messages of these ack tokens were consumed for it: what is published from here on may come of them, and its
+        ids are others than with other ones."""
 
 
 class Pipeline(Protocol):

@@ -16,6 +16,7 @@ from eventbus_runtime.errors import BusUnavailableError, EventbusError
 from eventbus_runtime.events import DeliveryFailed, Tell
 from eventbus_runtime.message import Message, Raw
 from eventbus_runtime.pipelines.encoding import encode
+from eventbus_runtime.pipelines.numbering import Numbering
 from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.triggers.consumer import ConsumerFinder
 from eventbus_runtime.triggers.fence import Fence
@@ -40,7 +41,7 @@ PROGRESS = b"+WPI"
 NAK = b"-NAK"
 
 
-class ActiveDelivery:
+class ActiveDelivery(Numbering):
     """A delivery that this trigger holds; implements `pipelines.base.Delivery`.
 
     Args:
@@ -53,7 +54,6 @@ class ActiveDelivery:
 
     __slots__ = (
         "_failure",
-        "_positions",
         "_settler",
         "_unconfirmed",
         "cancelled",
@@ -82,7 +82,7 @@ class ActiveDelivery:
         self.cancelled = ""  # why we cancelled its handler: "timeout" or "stop"
         self.task: asyncio.Task[object] | None = None
         self._settler = settler
-        self._positions = 0
+        self._positions, self._place, self._seen = 0, "", ""
 
     @property
     def attempt(self) -> int:
@@ -138,8 +138,7 @@ class ActiveDelivery:
                 self._confirmed(failed)
 
     def _identity(self, outgoing: Publish) -> str:
-        self._positions += 1
-        return outgoing.id or f"{self.message.origin}.{self._settler.trigger}.{self._positions}"
+        return outgoing.id or self.next_id(self.message, self._settler.trigger)
 
     def _confirmed(self, answer: PubAck | Exception) -> None:
         if type(answer) is not PubAck and self._failure is None:

@@ -7,6 +7,7 @@ from anyio import CapacityLimiter
 
 from eventbus_runtime.buses.base import Bus, PubAck
 from eventbus_runtime.message import Message
+from eventbus_runtime.pipelines.numbering import Numbering
 from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.pipelines.pipeline import BoundPipeline, bind
 from eventbus_runtime.pipelines.registry import Registration, Registry, registrations
@@ -16,13 +17,14 @@ BUS = cast(Bus, object())
 """Bindings only hand it on; no test here speaks to it."""
 
 
-class Held:
+class Held(Numbering):
     """A `Delivery` without a trigger behind it."""
 
     def __init__(self, payload: bytes | str = b"{}") -> None:
         self.message = Message.build("orders.created", payload)
         self.attempt = 1
         self.did: list[object] = []
+        self._positions, self._place, self._seen = 0, "", ""
 
     async def ack(self) -> bool:
         self.did.append("ack")

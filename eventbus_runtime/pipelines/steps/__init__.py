@@ -35,4 +35,4 @@ class Steps(NamedTuple):
 
     def within(self, delivery: Delivery) -> Steps:
         """The steps as the handler of this delivery gets them."""
-        return self._replace(publish=PublishStep.within(delivery), ack=self.ack.within(delivery))
+        return Steps(PublishStep.within(delivery), self.consume.within(delivery), self.ack.within(delivery))

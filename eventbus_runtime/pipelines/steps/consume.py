@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Protocol
 
 from eventbus_runtime import message
@@ -10,6 +11,7 @@ from eventbus_runtime.contracts.model import ConsumeRequest, ConsumeResponse, Me
 from eventbus_runtime.contracts.registry import CONSUME
 from eventbus_runtime.errors import EventbusError, StepError
 from eventbus_runtime.message import Raw
+from eventbus_runtime.pipelines.base import Delivery
 
 _MOST, _MAX_WAIT = 1000, 5.0
 
@@ -36,6 +38,13 @@ class ConsumeStep:
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         self._sources = sources
+        self._own: Delivery | None = None
+
+    def within(self, delivery: Delivery) -> ConsumeStep:
+        """The step as the handler of this delivery gets it: what it brings goes into the ids of what that publishes."""
+        step = copy(self)
+        step._own = delivery
+        return step
 
     async def __call__(self, request: ConsumeRequest) -> ConsumeResponse:
         """Fetch; an empty answer where nothing came in time.
@@ -57,4 +66,6 @@ class ConsumeStep:
             raws = await source.fetch(max(1, min(request.batch_size, _MOST)), wait if wait > 0 else _MAX_WAIT)
         except EventbusError as error:
             raise StepError(f"{CONSUME}: {error}") from error
+        if raws and self._own is not None:
+            self._own.saw(raw[1].decode() for raw in raws)
         return ConsumeResponse.model_construct(messages=tuple(Message.of(message.Message(raw)) for raw in raws))

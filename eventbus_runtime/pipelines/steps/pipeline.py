@@ -21,7 +21,7 @@ from eventbus_runtime.pipelines.outcome import Publish
 from eventbus_runtime.pipelines.pipeline import BoundCall, BoundPipeline, bind_call
 from eventbus_runtime.pipelines.registry import Registration, Registry
 from eventbus_runtime.pipelines.resources import Resources
-from eventbus_runtime.pipelines.steps import ConsumeStep, Steps
+from eventbus_runtime.pipelines.steps import Steps
 from eventbus_runtime.pipelines.steps.mapping import payload, text
 from eventbus_runtime.subjects import is_subject
 
@@ -88,11 +88,12 @@ def bind_steps(
         elif isinstance(entry, AckEntry):
             acts.append(_ack(entry.ack, f"{where}.ack"))
         else:
-            acts.append(_consume(entry.consume, steps.consume))
+            acts.append(_consume(entry.consume))
 
     async def fire(delivery: Delivery) -> None:
         passage = Passage(delivery, steps)
-        for act in acts:
+        for at, act in enumerate(acts):
+            delivery.enter(at)
             await act(passage)
 
     return BoundPipeline(registration.name, blocking, fire, _nothing)
@@ -140,7 +141,7 @@ def _publish(options: PublishOptions, where: str) -> Act:
     return act
 
 
-def _consume(options: ConsumeOptions, consume: ConsumeStep) -> Act:
+def _consume(options: ConsumeOptions) -> Act:
     request = ConsumeRequest(
         consumer=options.consumer,
         batch_size=options.batch_size,
@@ -148,7 +149,7 @@ def _consume(options: ConsumeOptions, consume: ConsumeStep) -> Act:
     )
 
     async def act(passage: Passage) -> None:
-        passage.consumed = await consume(request)
+        passage.consumed = await passage.steps.consume(request)
         passage.replace(json.dumps(to_json(passage.consumed)).encode())
 
     return act
