@@ -39,9 +39,16 @@ _BOUNDS = {
 
 def explain(error: ValidationError, data: Table, report: Report) -> None:
     """Report each error of a validation of `data`."""
-    for found in error.errors(include_url=False):
+    errors = error.errors(include_url=False)
+    for found in errors:
+        if found["type"] == "too_short" and any(_is_within(found["loc"], other["loc"]) for other in errors):
+            continue  # pydantic does not count an entry that is wrong
         keys = _resolve(found["loc"], data)
         report.error(keys, _text(found, keys))
+
+
+def _is_within(outer: tuple[int | str, ...], inner: tuple[int | str, ...]) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _resolve(location: tuple[int | str, ...], data: Any) -> Keys:

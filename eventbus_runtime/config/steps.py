@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from eventbus_runtime.config.section import Section
 from eventbus_runtime.config.units import Seconds
+from eventbus_runtime.headers import encode
 from eventbus_runtime.subjects import is_subject
 
 PARTS = (
@@ -26,6 +27,8 @@ PARTS = (
 """The parts of a message that a value may be; besides them `headers.NAME`, and a JSON pointer into the payload."""
 
 HEADERS = "headers."
+
+_ID = "Nats-Msg-Id"
 
 _BAD_ESCAPE = re.compile("~(?![01])")
 _HOW = (
@@ -87,6 +90,33 @@ def _check_subject(value: str) -> str:
     return value
 
 
+def _check_line(value: str) -> str:
+    if "\r" in value or "\n" in value:
+        raise ValueError("it holds a line end; headers are one line each")
+    return value
+
+
+def _check_name(name: str) -> str:
+    encode([(name, "")])
+    return name
+
+
+def _check_id(headers: dict[str, object]) -> dict[str, object]:
+    fixed = headers.get(_ID)
+    if isinstance(fixed, str):
+        raise ValueError(
+            f'all messages would have the {_ID} "{fixed}", of which a stream keeps the first and drops the others: '
+            'take it from the message, as { from = "/id" }, or leave it out'
+        )
+    return headers
+
+
+def _check_token(value: object) -> object:
+    if not isinstance(value, dict | Part):
+        raise ValueError('a token is another one each time: expected { from = "…" }')
+    return value
+
+
 def _kind_of_value(value: object) -> str:
     return "a text" if isinstance(value, str) else "a part"
 
@@ -101,6 +131,12 @@ Subject: TypeAlias = Annotated[
     Discriminator(_kind_of_value),
     BeforeValidator(_check_value),
 ]
+Line: TypeAlias = Annotated[
+    Annotated[str, AfterValidator(_check_line), Tag("a text")] | _Part,
+    Discriminator(_kind_of_value),
+    BeforeValidator(_check_value),
+]
+Name: TypeAlias = Annotated[str, AfterValidator(_check_name)]
 
 
 class PublishOptions(Section):
@@ -108,8 +144,8 @@ class PublishOptions(Section):
 
     subject: Subject = Field(description="Where to.")
     payload: Value | None = Field(None, description="The body; left out: the payload as the steps before have left it.")
-    headers: dict[str, Value] = Field({}, description="Headers; left out: none.")
-    correlation_id: Value | None = Field(None, description="Becomes the header Nats-Correlation-Id.")
+    headers: Annotated[dict[Name, Line], AfterValidator(_check_id)] = Field({}, description="Headers; left out: none.")
+    correlation_id: Line | None = Field(None, description="Becomes the header Nats-Correlation-Id.")
 
 
 class ConsumeOptions(Section):
@@ -123,7 +159,9 @@ class ConsumeOptions(Section):
 class AckOptions(Section):
     """What an ack step takes."""
 
-    ack_token: Value | None = Field(None, description="Which delivery; left out: the one that the pipeline runs for.")
+    ack_token: Annotated[Part, BeforeValidator(_check_token)] | None = Field(
+        None, description="Which delivery; left out: the one that the pipeline runs for."
+    )
 
 
 class CallEntry(Section):

@@ -134,6 +134,32 @@ _PART = (
             'expected a text, or { from = "…" }',
         ),
         (
+            '{ publish = { subject = "a", headers = { "Bad Name" = "x" } } }',
+            ".publish.headers.Bad Name",
+            "'Bad Name' can't be a header name: it must not be empty, nor hold spaces, colons or line ends",
+        ),
+        (
+            '{ publish = { subject = "a", headers = { A = "x\\ny" } } }',
+            ".publish.headers.A",
+            "it holds a line end; headers are one line each",
+        ),
+        (
+            '{ publish = { subject = "a", correlation_id = "x\\r" } }',
+            ".publish.correlation_id",
+            "it holds a line end; headers are one line each",
+        ),
+        (
+            '{ publish = { subject = "a", headers = { Nats-Msg-Id = "mine" } } }',
+            ".publish.headers",
+            'all messages would have the Nats-Msg-Id "mine", of which a stream keeps the first and drops the others: '
+            'take it from the message, as { from = "/id" }, or leave it out',
+        ),
+        (
+            '{ ack = { ack_token = "orders.created" } }',
+            ".ack.ack_token",
+            'a token is another one each time: expected { from = "…" }',
+        ),
+        (
             '{ consume = { consumer = "rst" } }',
             ".consume.consumer",
             'there is no consumer "rst"; did you mean rest?',
@@ -179,6 +205,12 @@ _PART = (
 def test_each_mistake_is_one_line_at_its_place(steps: Project, step: str, key: str, text: str) -> None:
     found = steps.problem(FILE + f"steps = [\n{{ ack = {{}} }},\n{step},\n]")
     assert found == f"app.toml:14: pipelines.work.steps[1]{key}: {text}"
+
+
+def test_a_mistake_in_the_only_step_is_told_alone(steps: Project) -> None:
+    """And not, besides, that the list has no step."""
+    found = steps.problems(FILE + "steps = [{ publish = {} }]")
+    assert found == ["app.toml:12: pipelines.work.steps[0].publish.subject: is missing"]
 
 
 @pytest.mark.parametrize(

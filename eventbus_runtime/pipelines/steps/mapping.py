@@ -40,6 +40,21 @@ def text(value: str | Part, where: str) -> Read:
     return _of_message(part, where)
 
 
+def line(value: str | Part, where: str) -> Read:
+    """The reader of a header's value. Arguments as for `text`."""
+    read = text(value, where)
+    if isinstance(value, str):  # it was looked at when it was declared
+        return read
+
+    def one_line(passage: Passage) -> str:
+        found = read(passage)
+        if "\r" in found or "\n" in found:
+            raise DecodeError(f"{where}: it holds a line end; headers are one line each: {found[:_MOST_SHOWN]!r}")
+        return found
+
+    return one_line
+
+
 def payload(value: str | Part | None, where: str) -> Callable[[Passage], bytes]:
     """The reader of a value that becomes a payload: of a pointer to what is no text, its JSON. Arguments as for `text`;
     None: the payload as the steps before have left it."""
@@ -47,7 +62,7 @@ def payload(value: str | Part | None, where: str) -> Callable[[Passage], bytes]:
         return lambda passage: passage.payload
     if isinstance(value, Part) and value.from_.startswith("/"):
         part, path = value.from_, tokens(value.from_)
-        return lambda passage: _as_payload(_find(passage, path, part, where))
+        return lambda passage: _as_payload(_find(passage, path, part, where), f"{where}: {part}")
     read = text(value, where)
     return lambda passage: read(passage).encode("utf-8", "surrogateescape")
 
@@ -90,6 +105,7 @@ def _find(passage: Passage, path: tuple[str, ...], pointer: str, where: str) -> 
 
 def _as_text(value: Any, where: str) -> str:
     if isinstance(value, str):
+        _utf8_text(value, where)
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -98,7 +114,21 @@ def _as_text(value: Any, where: str) -> str:
     raise DecodeError(f"{where} is neither a text nor a whole number: {shown}")
 
 
-def _as_payload(value: Any) -> bytes:
+def _as_payload(value: Any, where: str) -> bytes:
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass")
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        return _utf8_text(value, where)
+    try:
+        dumped = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        raise DecodeError(f"{where} holds a number that is too large") from None
+    try:
+        return dumped.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair: JSON can hold it, by an escape
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _utf8_text(value: str, where: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise DecodeError(f"{where} is no text that UTF-8 can hold: {value[:_MOST_SHOWN]!r}") from None

@@ -22,7 +22,7 @@ from eventbus_runtime.pipelines.pipeline import BoundCall, BoundPipeline, bind_c
 from eventbus_runtime.pipelines.registry import Registration, Registry
 from eventbus_runtime.pipelines.resources import Resources
 from eventbus_runtime.pipelines.steps import Steps
-from eventbus_runtime.pipelines.steps.mapping import payload, text
+from eventbus_runtime.pipelines.steps.mapping import line, payload, text
 from eventbus_runtime.subjects import is_subject
 
 Act: TypeAlias = "Callable[[Passage], Awaitable[None]]"
@@ -58,10 +58,14 @@ class Passage:
         """
         if self._json is _NOT_READ:
             try:
-                self._json = json.loads(self.payload)
+                self._json = json.loads(self.payload, parse_constant=_no_json)
             except (ValueError, RecursionError) as error:
                 raise DecodeError(f"{where}: the payload is not JSON: {error}") from None
         return self._json
+
+
+def _no_json(constant: str) -> Any:
+    raise ValueError(f"it holds {constant}")
 
 
 def bind_steps(
@@ -121,10 +125,10 @@ def _call(bound: BoundCall) -> Act:
 
 def _publish(options: PublishOptions, where: str) -> Act:
     subject, body = text(options.subject, f"{where}.subject"), payload(options.payload, f"{where}.payload")
-    headers = {name: text(value, f"{where}.headers.{name}") for name, value in options.headers.items()}
+    headers = {name: line(value, f"{where}.headers.{name}") for name, value in options.headers.items()}
     correlation = None
     if options.correlation_id is not None:
-        correlation = text(options.correlation_id, f"{where}.correlation_id")
+        correlation = line(options.correlation_id, f"{where}.correlation_id")
 
     async def act(passage: Passage) -> None:
         to = subject(passage)

@@ -116,6 +116,45 @@ async def test_every_part_of_the_message_can_be_a_value(server: NatsServer, tmp_
 
 
 @pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        (
+            b'{"x": "a\\nb", "y": ""}',
+            "work.steps[0].publish.headers.X: it holds a line end; headers are one line each: 'a\\nb'",
+        ),
+        (b'{"x": "\\ud800", "y": ""}', "work.steps[0].publish.headers.X: /x is no text that UTF-8 can hold: '\\ud800'"),
+        (b'{"x": NaN}', "work.steps[0].publish.payload: the payload is not JSON: it holds NaN"),
+        (b'{"x": "", "y": -Infinity}', "work.steps[0].publish.payload: the payload is not JSON: it holds -Infinity"),
+        (b'{"x": "", "y": [1e999]}', "work.steps[0].publish.payload: /y holds a number that is too large"),
+        (b'{"x": "", "y": "\\ud800"}', "work.steps[0].publish.payload: /y is no text that UTF-8 can hold: '\\ud800'"),
+    ],
+)
+async def test_what_can_not_go_out_dead_letters_it(
+    server: NatsServer, tmp_path: Path, payload: bytes, text: str
+) -> None:
+    """It never can: nothing is gained by another try, and nothing that is no JSON goes out as JSON."""
+    tables = """
+        dead_letter = "dead.work"
+        [pipelines.work]
+        steps = [{ publish = { subject = "out.x", headers = { X = VALUE }, payload = { from = "/y" } } }]
+    """.replace("VALUE", '{ from = "/x" }')
+    async with running(server, tmp_path, tables) as scene:
+        await scene.publish(payload)
+        failure = await scene.failed()
+        assert failure.text == text
+        assert (failure.reason, failure.settlement, failure.attempt) == ("undecodable", "dead_letter", 1)
+        assert await scene.count("OUT") == 0
+
+
+async def test_a_pointer_into_what_utf_8_can_not_hold_goes_as_json_can(server: NatsServer, tmp_path: Path) -> None:
+    tables = '[pipelines.work]\nsteps = [{ publish = { subject = "out.x", payload = { from = "/y" } } }]'
+    async with running(server, tmp_path, tables) as scene:
+        await scene.publish(b'{"y": ["\\ud800"]}')
+        await scene.settled()
+        assert (await scene.stored())[1] == b'["\\ud800"]'
+
+
+@pytest.mark.parametrize(
     ("subject", "payload", "text"),
     [
         ("/to", b'{"too": 1}', "work.steps[0].publish.subject: the payload has nothing at /to"),
