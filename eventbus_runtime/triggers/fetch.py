@@ -348,10 +348,11 @@ class _Call:
         Raises:
             As `Fetcher.limits`; only where nothing has come.
         """
-        line, self._line = self._line, None
+        line = self._line
         if line is not None:
             await line.drop()
             await self._bus.ping(_PATIENCE)
+            self._line = None  # not before: who is cancelled meanwhile leaves it to `leave`
             line.close()
         if not self.raws:
             await self._fetcher.limits(anew=True)

@@ -15,6 +15,7 @@ from eventbus_runtime.errors import BusUnavailableError, NotFoundError, TriggerE
 from eventbus_runtime.message import Message
 from eventbus_runtime.testing.server import NatsServer
 from eventbus_runtime.triggers.fetch import Fetcher
+from tests.buses.helpers import frozen
 from tests.triggers.live import Observer, connected, delete_consumer, make_consumer, make_stream, until
 
 pytestmark = pytest.mark.seed("S-31")
@@ -172,6 +173,27 @@ async def test_a_cancelled_caller_loses_nothing(server: NatsServer) -> None:
 
 async def has_delivered(bus: NatsBus, count: int) -> bool:
     return bool((await bus.api("CONSUMER.INFO.S.c"))["num_ack_pending"] == count)
+
+
+async def test_who_is_cancelled_while_it_asks_what_is_wrong_loses_nothing(server: NatsServer) -> None:
+    """The server has not said that the time is over, and has the request before it all the same."""
+    async with fetching(server) as (bus, fetcher):
+        await fetcher.fetch(1, 0.05)
+        await fill(bus, 1)
+        before = sinks(bus)
+        with frozen(server):
+            fetched = asyncio.create_task(fetcher.fetch(1, 0.05))
+            await asyncio.sleep(1.0)  # beyond max_wait and the half second for the server's last word
+            fetched.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await fetched
+        assert [raw[2] for raw in await fetcher.fetch(1, 10.0)] == [b"0"]
+        await until(lambda: sinks(bus) == before)
+
+
+def sinks(bus: NatsBus) -> int:
+    """How many inboxes are open."""
+    return len(bus._life.live()._reader._sids)
 
 
 async def test_what_comes_after_a_cancellation_goes_to_the_next_call(server: NatsServer) -> None:
