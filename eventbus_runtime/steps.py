@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from eventbus_runtime.buses.base import Bus
@@ -41,7 +42,7 @@ class RuntimeSteps:
                 if streams[consumer.stream].bus == bus.name
             }
             self._fetchers += sources.values()
-            self._steps[bus.name] = Steps.over(bus, sources, self._held)
+            self._steps[bus.name] = Steps.over(bus, sources, partial(self._held, bus.name))
         return self._steps[bus.name]
 
     async def close(self) -> None:
@@ -49,5 +50,8 @@ class RuntimeSteps:
         for fetcher in self._fetchers:
             await fetcher.close()
 
-    def _held(self, token: str) -> Delivery | None:
-        return next(filter(None, (trigger.held(token) for trigger in self._triggers.values())), None)
+    def _held(self, bus: str, token: str) -> Delivery | None:
+        config = self._config.triggers
+        # Of this bus: where a stream of another one mirrors it, the same token means another delivery there.
+        triggers = (trigger for name, trigger in self._triggers.items() if config[name].bus == bus)
+        return next(filter(None, (trigger.held(token) for trigger in triggers)), None)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
+from eventbus_runtime import Runtime
+from eventbus_runtime.events import DeliveryFailed
 from eventbus_runtime.testing.server import NatsServer
-from tests.pipelines.steps.scene import running
-from tests.triggers.live import Observer, until
+from tests.conftest import MakeServer
+from tests.pipelines.steps.scene import Facts, running
+from tests.triggers.live import Observer, connected, until
 
 
 @pytest.mark.seed("S-30")
@@ -190,3 +194,56 @@ async def test_what_a_handler_publishes_of_another_consumed_message_is_another_m
         await scene.publish()
         await scene.settled()
         assert [(await scene.stored(at, "SEEN"))[1] for at in (1, 2)] == [b"0", b"1"]
+
+
+@pytest.mark.seed("S-32")
+async def test_the_step_of_one_bus_acknowledges_nothing_of_another(make_server: MakeServer, tmp_path: Path) -> None:
+    """Streams that mirror each other have the same tokens on both."""
+    (tmp_path / "handlers.py").write_text(
+        dedent("""
+            import asyncio
+            from eventbus_runtime import AckStep, Message, pipeline
+            from eventbus_runtime.contracts import AckRequest
+
+            tokens = asyncio.Queue()
+            tried = asyncio.Event()
+
+            @pipeline
+            async def there(message: Message) -> None:
+                tokens.put_nowait(message.ack_token)
+                await tried.wait()
+                raise ValueError("not done")
+
+            @pipeline
+            async def here(message: Message, ack: AckStep) -> None:
+                try:
+                    await ack(AckRequest(ack_token=await tokens.get()))
+                finally:
+                    tried.set()
+        """)
+    )
+    servers = {name: make_server() for name in ("here", "there")}
+    path = tmp_path / "app.toml"
+    path.write_text(
+        "\n".join(
+            f'[buses.{name}]\nurl = "{server.url}"\n[streams.{name}]\nbus = "{name}"\nsubjects = ["{name}.>"]\n'
+            f'[triggers.{name}]\nstream = "{name}"\nretry = {{ delays = ["1h"] }}'
+            for name, server in servers.items()
+        )
+    )
+    facts = Facts()
+    async with Runtime.from_file(path, listeners=[facts]) as runtime:
+        await until(lambda: not runtime.unready())
+        for name, server in servers.items():
+            async with connected(server.url) as bus:
+                await bus.publish(f"{name}.a", b"")
+        await until(lambda: len(failures(facts)) == 2)
+        assert {each.trigger: (each.text.partition(": ")[0], each.settlement) for each in failures(facts)} == {
+            "here": ("StepError", "nak"),
+            "there": ("ValueError", "nak"),
+        }
+
+
+def failures(facts: Facts) -> list[DeliveryFailed]:
+    """The deliveries that did not end well."""
+    return [fact for fact in facts if isinstance(fact, DeliveryFailed)]
