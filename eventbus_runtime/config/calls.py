@@ -58,7 +58,7 @@ def _no_function() -> None:
 
 
 def _function(
-    entry: str, registry: Registry, folder: Path, modules: Mapping[str, ModuleType], keys: Keys, report: Report
+    entry: str, registry: Registry, folder: Path, modules: dict[str, ModuleType], keys: Keys, report: Report
 ) -> Callable[..., Any] | None:
     if ":" not in entry:
         registered = registry.pipelines.get(entry)

@@ -8,7 +8,7 @@ import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import count
 from operator import attrgetter
 from pathlib import Path
@@ -30,7 +30,8 @@ class Imported(NamedTuple):
     Args:
         registry: what this code registered; None when something did not import, so that what it would have registered
             is not missed by name.
-        modules: what was imported, by module name; a file by its name without `.py`.
+        modules: what was imported, by module name; a file by its path, and by its name without `.py`. What is imported
+            later is added.
     """
 
     registry: Registry | None
@@ -53,7 +54,9 @@ def import_user_code(tables: Tables, folder: Path, report: Report) -> Imported:
         if module is None:
             is_whole = False
         else:
-            modules[Path(entry).stem if _is_file(entry) else entry] = module
+            modules[_key(entry, folder)] = module
+            if _is_file(entry):
+                modules[Path(entry).stem] = module
     if not is_whole:
         return Imported(None, modules)
     new = {each.module for each in registrations()[before:]}
@@ -87,15 +90,13 @@ def _package(module: str) -> str:
     return module.partition(".")[0]
 
 
-def import_listeners(
-    tables: Tables, folder: Path, modules: Mapping[str, ModuleType], report: Report
-) -> tuple[Any, ...]:
+def import_listeners(tables: Tables, folder: Path, modules: dict[str, ModuleType], report: Report) -> tuple[Any, ...]:
     """The objects that `runtime.listeners` names, as `package.module:name`; a class is called without arguments.
 
     Args:
         tables: the tables.
         folder: what files are relative to.
-        modules: what was imported already, so that handlers.py is not run a second time under another name.
+        modules: what was imported already, so that no file is run a second time under another name.
         report: takes what does not import, or is no listener.
     """
     found = []
@@ -113,7 +114,7 @@ def import_listeners(
 
 
 def find_object(
-    entry: str, folder: Path, modules: Mapping[str, ModuleType], keys: Keys, report: Report
+    entry: str, folder: Path, modules: dict[str, ModuleType], keys: Keys, report: Report
 ) -> tuple[Any, ...]:
     """The object that `package.module:name` names; none where it is not found, which is reported.
 
@@ -126,9 +127,11 @@ def find_object(
     if not name or not path:
         report.error(keys, f'"{entry}" names no object; expected "package.module:name"')
         return ()
-    module = modules.get(Path(name).stem if _is_file(name) else name) or _import(name, folder, keys, report)
+    key = _key(name, folder)
+    module = modules.get(key) or _import(name, folder, keys, report)
     if module is None:
         return ()
+    modules[key] = module
     try:
         return (attrgetter(path)(module),)
     except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the user's to see
@@ -141,9 +144,17 @@ def _is_file(entry: str) -> bool:
     return entry.endswith(".py") or "/" in entry
 
 
+def _path(entry: str, folder: Path) -> Path:
+    return folder / Path(entry).expanduser()
+
+
+def _key(entry: str, folder: Path) -> str:
+    return str(_path(entry, folder).resolve()) if _is_file(entry) else entry
+
+
 def _import(entry: str, folder: Path, keys: Keys, report: Report) -> ModuleType | None:
     is_file = _is_file(entry)
-    path = folder / Path(entry).expanduser()
+    path = _path(entry, folder)
     if is_file and not path.is_file():
         report.error(keys, f"there is no file {path}")
         return None

@@ -68,6 +68,29 @@ def test_a_function_is_found_by_module_by_file_and_a_handler_by_its_name(steps: 
     assert call.function.__name__ == entry.rpartition(":")[2]
 
 
+def test_files_of_one_name_are_two_and_each_runs_once(project: Project) -> None:
+    """Two copies of a module would share nothing; the wrong one would do something else."""
+    project.write("handlers.py", "")
+    for folder in ("a", "b"):
+        project.write(f"{folder}/steps.py", f"IN = '{folder}'\nasync def one(m): ...\nasync def two(m): ...")
+    loaded = project.load(
+        FILE + 'steps = [{ call = "a/steps.py:one" }, { call = "b/steps.py:one" }, { call = "a/steps.py:two" }]'
+    )
+    first, second, third = (
+        call.function.__globals__ for call in loaded.registry.pipelines["work"].settings["calls"].values()
+    )
+    assert (first["IN"], second["IN"]) == ("a", "b")
+    assert third is first
+
+
+def test_a_file_of_the_same_name_as_an_imported_one_is_another(project: Project) -> None:
+    project.write("handlers.py", "IN = 'imported'\nasync def one(m): ...")
+    project.write("a/handlers.py", "IN = 'a'\nasync def one(m): ...")
+    loaded = project.load(FILE + 'steps = [{ call = "a/handlers.py:one" }, { call = "handlers.py:one" }]')
+    calls = loaded.registry.pipelines["work"].settings["calls"].values()
+    assert [call.function.__globals__["IN"] for call in calls] == ["a", "imported"]
+
+
 def test_without_a_pipeline_of_its_own_a_trigger_takes_the_one_of_its_name(project: Project) -> None:
     project.write("handlers.py", "")
     toml = FILE.replace('pipeline = "work"\n', "").replace("pipelines.work", "pipelines.billing")
