@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 
 def is_subject(text: str, *, wildcards: bool = True) -> bool:
@@ -12,6 +13,19 @@ def is_subject(text: str, *, wildcards: bool = True) -> bool:
     if not all(tokens) or any(character <= " " or character == "\x7f" for character in text):
         return False
     return ">" not in tokens[:-1] and (wildcards or not {"*", ">"} & set(tokens))
+
+
+@lru_cache(maxsize=500)
+def check_target(text: str) -> str:
+    """Return `text` if it can be published to. A server stores what goes to `orders.*` under just that name, which
+    filters take for a pattern.
+
+    Raises:
+        ValueError: it can't.
+    """
+    if not is_subject(text, wildcards=False):
+        raise ValueError(f"{text!r} can't be published to: write words with dots between, without wildcards or spaces")
+    return text
 
 
 def covers(wide: str, narrow: str) -> bool:

@@ -17,7 +17,7 @@ from eventbus_runtime.config.loader import load_buses
 from eventbus_runtime.errors import ConfigError
 from eventbus_runtime.headers import encode
 from eventbus_runtime.pipelines.outcome import Publish
-from eventbus_runtime.subjects import is_subject
+from eventbus_runtime.subjects import check_target
 
 # Confirmations waited for at once: enough to keep a server busy, and little memory.
 _AT_ONCE = 256
@@ -57,9 +57,10 @@ def publish(
 
 
 def _subject(text: str) -> str:
-    if not is_subject(text, wildcards=False):
-        raise ConfigError(f"{text!r} can't be published to: write words with dots between, without wildcards or spaces")
-    return text
+    try:
+        return check_target(text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _payload(body: str) -> bytes:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from eventbus_runtime.config.section import Section
 from eventbus_runtime.config.units import Seconds
 from eventbus_runtime.headers import encode
-from eventbus_runtime.subjects import is_subject
+from eventbus_runtime.subjects import check_target
 
 PARTS = (
     "payload",
@@ -84,12 +84,6 @@ def _check_value(value: object) -> object:
     return value
 
 
-def _check_subject(value: str) -> str:
-    if not is_subject(value, wildcards=False):
-        raise ValueError(f'"{value}" can\'t be published to: words with dots between, without wildcards or spaces')
-    return value
-
-
 def _check_line(value: str) -> str:
     if "\r" in value or "\n" in value:
         raise ValueError("it holds a line end; headers are one line each")
@@ -127,7 +121,7 @@ Value: TypeAlias = Annotated[
 ]
 """A literal text, or a part of the message."""
 Subject: TypeAlias = Annotated[
-    Annotated[str, AfterValidator(_check_subject), Tag("a text")] | _Part,
+    Annotated[str, AfterValidator(check_target), Tag("a text")] | _Part,
     Discriminator(_kind_of_value),
     BeforeValidator(_check_value),
 ]

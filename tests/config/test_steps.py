@@ -123,12 +123,12 @@ _PART = (
         (
             '{ publish = { subject = "a b" } }',
             ".publish.subject",
-            '"a b" can\'t be published to: words with dots between, without wildcards or spaces',
+            "'a b' can't be published to: write words with dots between, without wildcards or spaces",
         ),
         (
             '{ publish = { subject = "orders.*" } }',
             ".publish.subject",
-            '"orders.*" can\'t be published to: words with dots between, without wildcards or spaces',
+            "'orders.*' can't be published to: write words with dots between, without wildcards or spaces",
         ),
         (
             '{ publish = { subject = { from = "playload" } } }',

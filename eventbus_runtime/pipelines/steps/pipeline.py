@@ -23,7 +23,7 @@ from eventbus_runtime.pipelines.registry import Registration, Registry
 from eventbus_runtime.pipelines.resources import Resources
 from eventbus_runtime.pipelines.steps import Steps
 from eventbus_runtime.pipelines.steps.mapping import line, payload, text
-from eventbus_runtime.subjects import is_subject
+from eventbus_runtime.subjects import check_target
 
 Act: TypeAlias = "Callable[[Passage], Awaitable[None]]"
 _NOT_READ = object()
@@ -132,8 +132,10 @@ def _publish(options: PublishOptions, where: str) -> Act:
 
     async def act(passage: Passage) -> None:
         to = subject(passage)
-        if not is_subject(to, wildcards=False):
-            raise DecodeError(f"{where}.subject: {to!r} can't be published to")
+        try:
+            check_target(to)
+        except ValueError as error:
+            raise DecodeError(f"{where}.subject: {error}") from None
         request = PublishRequest.model_construct(
             subject=to,
             payload=body(passage),

@@ -12,6 +12,7 @@ from eventbus_runtime.errors import EventbusError, StepError
 from eventbus_runtime.message import rfc3339
 from eventbus_runtime.pipelines.base import Delivery
 from eventbus_runtime.pipelines.outcome import Publish
+from eventbus_runtime.subjects import check_target
 
 CORRELATION = "Nats-Correlation-Id"
 """The header that a request's `correlation_id` becomes."""
@@ -52,7 +53,7 @@ class PublishStep:
         if request.correlation_id:
             headers = {**headers, CORRELATION: request.correlation_id}
         try:
-            ack = await self._send(request.subject, request.payload, headers)
+            ack = await self._send(check_target(request.subject), request.payload, headers)
         except (EventbusError, ValueError) as error:
             raise StepError(f"{PUBLISH}: {error}") from error
         return PublishResponse.trusted({"sequence": str(ack.sequence), "acked_at": rfc3339(time.time_ns())})
