@@ -56,7 +56,7 @@ async def _serve(loaded: Loaded, stop_when_idle: float | None) -> int:
         log.warning(str(problem))
     runtime = Runtime(loaded)
     # Modules, configuration and handlers live as long as we do: a collector that walks them again and again would cost
-    # whoever makes many objects, as a batch of a thousand messages, a third of its time.
+    # whoever makes many objects, as a batch of a thousand messages, up to a quarter of its time.
     gc.freeze()
     watchdog = _Watchdog()
     timeout = loaded.config.runtime.shutdown_timeout
