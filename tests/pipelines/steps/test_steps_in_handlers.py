@@ -168,34 +168,6 @@ async def test_a_consumer_that_is_not_declared_is_told_with_what_to_declare(serv
         )
 
 
-@pytest.mark.seed("S-30", "S-31")
-async def test_what_a_handler_publishes_of_another_consumed_message_is_another_message(
-    server: NatsServer, tmp_path: Path
-) -> None:
-    tables = """
-        [streams.SEEN]
-        subjects = ["seen.>"]
-    """
-    handlers = """
-        from eventbus_runtime import AckStep, ConsumeStep, Delivery, PublishStep, Retry, pipeline
-        from eventbus_runtime.contracts import AckRequest, ConsumeRequest, PublishRequest
-
-        @pipeline
-        async def work(delivery: Delivery, publish: PublishStep, consume: ConsumeStep, ack: AckStep) -> None:
-            found = await consume(ConsumeRequest(consumer="rest"))
-            await publish(PublishRequest(subject="seen.x", payload=found.messages[0].payload))
-            await ack(AckRequest(ack_token=found.messages[0].ack_token))
-            if delivery.attempt == 1:
-                raise Retry(delay=0)
-    """
-    async with running(server, tmp_path, tables, handlers) as scene:
-        for number in range(2):
-            await scene.outside.publish("out.x", b"%d" % number)
-        await scene.publish()
-        await scene.settled()
-        assert [(await scene.stored(at, "SEEN"))[1] for at in (1, 2)] == [b"0", b"1"]
-
-
 @pytest.mark.seed("S-32")
 async def test_the_step_of_one_bus_acknowledges_nothing_of_another(make_server: MakeServer, tmp_path: Path) -> None:
     """Streams that mirror each other have the same tokens on both."""
