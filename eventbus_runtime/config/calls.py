@@ -30,7 +30,8 @@ def declare_pipelines(tables: Tables, imported: Imported, folder: Path, report: 
     registry, modules = imported
     if registry is None:
         return
-    for name, table in tables.section("pipelines").items():
+    declared = tables.get("pipelines")
+    for name, table in declared.items() if isinstance(declared, dict) else ():
         keys = ("pipelines", name)
         registered = registry.pipelines.get(name)
         if registered is not None:

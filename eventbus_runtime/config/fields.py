@@ -47,7 +47,8 @@ def value_of(annotation: Any) -> Any:
 
 def is_table_of_names(annotation: Any) -> bool:
     """Whether it is a table whose keys the user names, as `[triggers]`."""
-    return model_of(value_of(annotation)) is not None
+    is_table = any(get_origin(option) is dict for option in _options(annotation))
+    return is_table and model_of(value_of(annotation)) is not None
 
 
 def is_secret(annotation: Any) -> bool:

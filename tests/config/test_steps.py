@@ -91,6 +91,20 @@ def test_a_file_of_the_same_name_as_an_imported_one_is_another(project: Project)
     assert [call.function.__globals__["IN"] for call in calls] == ["a", "imported"]
 
 
+def test_steps_may_come_from_a_variable(steps: Project) -> None:
+    loaded = steps.load(
+        FILE + "steps = [{ ack = {} }]", environ={"EVENTBUS__PIPELINES__WORK__STEPS": '[{ call = "billing" }]'}
+    )
+    assert list(loaded.registry.pipelines["work"].settings["calls"]) == [0]
+
+
+def test_what_is_no_table_is_told_alone(project: Project) -> None:
+    """And not, besides, that no pipeline has the name."""
+    project.write("handlers.py", "")
+    toml = FILE.replace("[pipelines.work]\n", "") + "\n[pipelines]\nwork = 1\n"
+    assert project.problem(toml).endswith(": pipelines.work: expected a table, got the number 1")
+
+
 def test_without_a_pipeline_of_its_own_a_trigger_takes_the_one_of_its_name(project: Project) -> None:
     project.write("handlers.py", "")
     toml = FILE.replace('pipeline = "work"\n', "").replace("pipelines.work", "pipelines.billing")
