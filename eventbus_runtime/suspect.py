@@ -191,5 +191,5 @@ class _Delivery(Numbering):
 
     async def publish(self, outgoing: Publish) -> PubAck:
         # As `ActiveDelivery` makes them, so that what a first try has published is not published twice.
-        identity = outgoing.id or self.next_id(self.message, self._trigger)
+        identity = self.id_of(outgoing, self._trigger)
         return await self._bus.publish(outgoing.subject, encode(outgoing.payload), outgoing.headers, id=identity)

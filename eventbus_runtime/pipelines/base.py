@@ -41,8 +41,9 @@ class Delivery(Protocol):
     async def publish(self, outgoing: Publish) -> PubAck:
         """Publish and confirm, with the stable id of this delivery (see `Publish.id`)."""
 
-    def enter(self, step: int) -> None:
-        """This step of a pipeline begins, from 0: the ids of what is published from here on are its own."""
+    def enter(self, step: int, *, in_thread: bool) -> None:
+        """This step of a pipeline begins, from 0: the ids of what is published from here on are its own. While it runs
+        `in_thread`, nothing can cancel it."""
 
     def saw(self, tokens: Iterable[str]) -> None:
         """Messages of these ack tokens were consumed for it: what is published from here on may come of them, and its

@@ -82,7 +82,7 @@ class ActiveDelivery(Numbering):
         self.cancelled = ""  # why we cancelled its handler: "timeout" or "stop"
         self.task: asyncio.Task[object] | None = None
         self._settler = settler
-        self._positions, self._place, self._seen = 0, "", ""
+        self._positions, self._place, self._seen, self.cancellable = 0, "", "", False
 
     @property
     def attempt(self) -> int:
@@ -115,8 +115,9 @@ class ActiveDelivery(Numbering):
 
     async def publish(self, outgoing: Publish) -> PubAck:
         """See `pipelines.base.Delivery.publish`."""
-        bus, identity = self._settler.bus, self._identity(outgoing)
-        return await bus.publish(outgoing.subject, encode(outgoing.payload), outgoing.headers, id=identity)
+        identity = self.id_of(outgoing, self._settler.trigger)
+        send = self._settler.bus.publish
+        return await send(outgoing.subject, encode(outgoing.payload), outgoing.headers, id=identity)
 
     @property
     def is_publishing(self) -> bool:
@@ -129,16 +130,13 @@ class ActiveDelivery(Numbering):
         self.in_handler, self.task = False, None
         self._unconfirmed = len(publishes)
         self._failure: Exception | None = None
-        send = self._settler.bus.publish_nowait
+        send, trigger = self._settler.bus.publish_nowait, self._settler.trigger
         for outgoing in publishes:
             try:
                 payload = encode(outgoing.payload)
-                send(outgoing.subject, payload, outgoing.headers, self._confirmed, id=self._identity(outgoing))
+                send(outgoing.subject, payload, outgoing.headers, self._confirmed, id=self.id_of(outgoing, trigger))
             except Exception as failed:  # noqa: BLE001 - the user's payload may raise anything while it is encoded
                 self._confirmed(failed)
-
-    def _identity(self, outgoing: Publish) -> str:
-        return outgoing.id or self.next_id(self.message, self._settler.trigger)
 
     def _confirmed(self, answer: PubAck | Exception) -> None:
         if type(answer) is not PubAck and self._failure is None:

@@ -322,7 +322,7 @@ class SubscribeTrigger:
         return outcome
 
     def _overdue(self, delivery: ActiveDelivery) -> None:
-        if self._pipeline.blocking and delivery is not self._suspects.trying:
+        if self._pipeline.blocking and not delivery.cancellable and delivery is not self._suspects.trying:
             self._warn(
                 f"handler {self._pipeline.name} runs in a thread and is over its timeout of {self.config.timeout:g} s "
                 f"(sequence {delivery.message.sequence}); a thread can't be cancelled, so it is kept until it returns"
@@ -386,7 +386,7 @@ class SubscribeTrigger:
 
     async def _end(self, delivery: ActiveDelivery) -> None:
         """The time is over for this one."""
-        in_thread = self._pipeline.blocking and delivery is not self._suspects.trying
+        in_thread = self._pipeline.blocking and not delivery.cancellable and delivery is not self._suspects.trying
         if (delivery.waiting or delivery.is_publishing) and delivery.claim():
             what = "it was settled by hand" if delivery.waiting else "its publish was confirmed"
             await self._settler.settle(delivery, Failure("cancelled", f"stopped before {what}"))

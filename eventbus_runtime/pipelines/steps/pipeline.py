@@ -79,14 +79,15 @@ def bind_steps(
     """Bind a pipeline of steps; arguments and errors as for `pipelines.pipeline.bind`."""
     steps = resources.steps(bus)
     acts: list[Act] = []
-    blocking = False
+    in_thread: set[int] = set()
     for at, entry in enumerate(registration.settings["steps"]):
         where = f"{registration.name}.steps[{at}]"
         if isinstance(entry, CallEntry):
             call = registration.settings["calls"][at]
             bound = bind_call(call, registry=registry, bus=bus, resources=resources, threads=threads)
-            blocking = blocking or bound.blocking
             acts.append(_call(bound))
+            if bound.blocking:
+                in_thread.add(at)
         elif isinstance(entry, PublishEntry):
             acts.append(_publish(entry.publish, f"{where}.publish"))
         elif isinstance(entry, AckEntry):
@@ -97,10 +98,10 @@ def bind_steps(
     async def fire(delivery: Delivery) -> None:
         passage = Passage(delivery, steps)
         for at, act in enumerate(acts):
-            delivery.enter(at)
+            delivery.enter(at, in_thread=at in in_thread)
             await act(passage)
 
-    return BoundPipeline(registration.name, blocking, fire, _nothing)
+    return BoundPipeline(registration.name, bool(in_thread), fire, _nothing)
 
 
 def _nothing(result: Any) -> Sequence[Publish]:

@@ -233,6 +233,22 @@ async def test_consume_gives_the_steps_behind_it_what_it_brought(server: NatsSer
         assert (rest["ack_floor"]["stream_seq"], rest["num_ack_pending"], rest["num_pending"]) == (1, 1, 1)
 
 
+@pytest.mark.parametrize("first", ["", '{ call = "handlers:blocks" }, '])
+async def test_a_timeout_ends_a_step_that_waits(server: NatsServer, tmp_path: Path, first: str) -> None:
+    """A `def` function that was called before can't be cancelled, but it has returned."""
+    tables = f"""
+        timeout = "300ms"
+        [pipelines.work]
+        steps = [{first}{{ consume = {{ consumer = "rest", max_wait = "60s" }} }}]
+    """
+    handlers = """
+        def blocks(message) -> None: ...
+    """
+    async with running(server, tmp_path, tables, handlers) as scene:
+        await scene.publish()
+        assert (await scene.failed()).reason == "timeout"
+
+
 async def test_an_empty_stream_is_no_failure(server: NatsServer, tmp_path: Path) -> None:
     tables = """
         [pipelines.work]
