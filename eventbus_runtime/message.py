@@ -203,15 +203,16 @@ class Message:
     def as_dict(self) -> dict[str, Any]:
         """The origin's six keys (S-53): sequence as a decimal string, published_at as RFC 3339 with all nanoseconds."""
         # Without reading the numbers, which a batch of a thousand would feel.
-        token = self._raw[1].decode()
+        subject, reply, payload, headers = self._raw
+        token = reply.decode()
         parts = token.split(".")
-        at = 4 if len(parts) == _SHORT_TOKEN else 6
+        at = 5 if len(parts) == _SHORT_TOKEN else 7
         return {
-            "subject": self.subject,
-            "payload": self._raw[2],
-            "headers": dict(self.headers) if self._raw[3] is not None else {},
-            "sequence": parts[at + 1],
-            "published_at": rfc3339(int(parts[at + 3])),
+            "subject": subject.decode("utf-8", "surrogateescape"),
+            "payload": payload,
+            "headers": {} if headers is None else dict(self.headers),
+            "sequence": parts[at],
+            "published_at": rfc3339(int(parts[at + 2])),
             "ack_token": token,
         }
 
@@ -222,7 +223,7 @@ class Message:
 def rfc3339(timestamp_ns: int) -> str:
     """Nanoseconds since 1970 as RFC 3339 in UTC; trailing zeros of the fraction are left out, as Go does."""
     seconds, nanoseconds = divmod(timestamp_ns, 1_000_000_000)
-    fraction = f".{nanoseconds:09d}".rstrip("0").rstrip(".")
+    fraction = f".{nanoseconds:09d}".rstrip("0") if nanoseconds else ""
     return f"{_whole(seconds)}{fraction}Z"
 
 

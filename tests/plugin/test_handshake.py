@@ -8,6 +8,8 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,27 +71,34 @@ async def test_it_listens_on_a_socket_that_only_this_user_reaches_and_removes_it
         assert not path.parent.exists()
 
 
-async def test_the_host_says_where_the_socket_is(tmp_path: Path) -> None:
-    async with plugin(PLUGIN_UNIX_SOCKET_DIR=str(tmp_path)) as process:
-        assert tmp_path in Path(process.address.address).parents
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder in which a socket's path is short enough for one, as `tmp_path` is not everywhere."""
+    with tempfile.TemporaryDirectory(prefix="eb-") as folder:
+        yield Path(folder)
+
+
+async def test_the_host_says_where_the_socket_is(short_path: Path) -> None:
+    async with plugin(PLUGIN_UNIX_SOCKET_DIR=str(short_path)) as process:
+        assert short_path in Path(process.address.address).parents
         assert await alive(process)
 
 
 @pytest.mark.parametrize("word", ["a b", "a%41", "a?b", "a#b", "a'$\"b"])
-async def test_a_socket_is_reached_whatever_its_folder_is_called(word: str, tmp_path: Path) -> None:
-    (tmp_path / word).mkdir()
-    async with plugin(PLUGIN_UNIX_SOCKET_DIR=str(tmp_path / word)) as process:
-        assert tmp_path / word in Path(process.address.address).parents
+async def test_a_socket_is_reached_whatever_its_folder_is_called(word: str, short_path: Path) -> None:
+    (short_path / word).mkdir()
+    async with plugin(PLUGIN_UNIX_SOCKET_DIR=str(short_path / word)) as process:
+        assert short_path / word in Path(process.address.address).parents
         assert await alive(process)
 
 
 @pytest.mark.parametrize("word", ["a|b", "a\nb"])
-async def test_a_folder_that_the_handshake_cannot_tell_gives_a_port(word: str, tmp_path: Path) -> None:
-    (tmp_path / word).mkdir()
-    async with plugin(PLUGIN_UNIX_SOCKET_DIR=str(tmp_path / word)) as process:
+async def test_a_folder_that_the_handshake_cannot_tell_gives_a_port(word: str, short_path: Path) -> None:
+    (short_path / word).mkdir()
+    async with plugin(PLUGIN_UNIX_SOCKET_DIR=str(short_path / word)) as process:
         assert process.address.network == "tcp"
         assert await alive(process)
-    assert list((tmp_path / word).iterdir()) == []
+    assert list((short_path / word).iterdir()) == []
 
 
 def test_a_folder_is_told_as_it_is_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

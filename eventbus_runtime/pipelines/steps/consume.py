@@ -68,4 +68,4 @@ class ConsumeStep:
             raise StepError(f"{CONSUME}: {error}") from error
         if raws and self._own is not None:
             self._own.saw(raw[1].decode() for raw in raws)
-        return ConsumeResponse.model_construct(messages=tuple(Message.of(message.Message(raw)) for raw in raws))
+        return ConsumeResponse.trusted({"messages": tuple([Message.of(message.Message(raw)) for raw in raws])})
