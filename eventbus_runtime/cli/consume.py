@@ -46,10 +46,10 @@ def consume(
             raise ConfigError(f"--max-wait {max_wait}: it must be more than 0")
         buses, consumers = load_consumers(file)
         if consumer not in consumers:
-            near = did_you_mean(consumer, consumers) or f"; declared: {listed(sorted(consumers))}"
-            raise ConfigError(
-                f'{file} declares no consumer "{consumer}"{near}; declare [consumers.{consumer}] with its stream'
+            near = did_you_mean(consumer, consumers) or (
+                f"; declare [consumers.{consumer}] with its stream; declared: {listed(sorted(consumers))}"
             )
+            raise ConfigError(f'{file} declares no consumer "{consumer}"{near}')
         name, stream = consumers[consumer]
         opened = open_bus(file, name, buses[name])
         request = ConsumeRequest(consumer=consumer, batch_size=batch, max_wait=Duration.of(round(wait * 10**9)))

@@ -108,8 +108,10 @@ async def test_the_consumer_that_a_trigger_has_is_declared_too(bus: NatsBus, fil
 async def test_an_unknown_consumer_is_told_with_what_to_declare(bus: NatsBus, file: Path) -> None:
     done = eventbus("consume", file, "biling")
     assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode() == f'{file} declares no consumer "biling"; did you mean billing?\n'
+    done = eventbus("consume", file, "nothing")
     assert done.stderr.decode() == (
-        f'{file} declares no consumer "biling"; did you mean billing?; declare [consumers.biling] with its stream\n'
+        f'{file} declares no consumer "nothing"; declare [consumers.nothing] with its stream; declared: billing\n'
     )
 
 
