@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
@@ -51,7 +53,13 @@ def options(
 
 def main() -> None:
     """The console script `eventbus`."""
-    app()
+    try:
+        app()
+    except OSError as error:  # that no command foresaw: most often what it prints, onto a full disk
+        sys.stderr.write(f"eventbus: {error.strerror or error}{f': {error.filename}' if error.filename else ''}\n")
+        if sys.stdout is not None:  # what is still to be written would fail once more when the interpreter ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":
