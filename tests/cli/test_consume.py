@@ -111,7 +111,8 @@ async def test_an_unknown_consumer_is_told_with_what_to_declare(bus: NatsBus, fi
     assert done.stderr.decode() == f'{file} declares no consumer "biling"; did you mean billing?\n'
     done = eventbus("consume", file, "nothing")
     assert done.stderr.decode() == (
-        f'{file} declares no consumer "nothing"; declare [consumers.nothing] with its stream; declared: billing and shipping\n'
+        f'{file} declares no consumer "nothing"; declare [consumers.nothing] with its stream; '
+        "declared: billing and shipping\n"
     )
 
 
