@@ -114,6 +114,7 @@ class Recall:
             self.memory.outlast(max(consumer.backoff or (consumer.ack_wait,)))
         self._is_strange = False
         self._numbers.clear()
+        self._handed_back.clear()  # the server may know nothing of it
         self.memory.connected()
         floor = self._floor
         self.looked(consumer, self._asked_at)

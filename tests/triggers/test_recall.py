@@ -272,6 +272,18 @@ def test_what_was_handed_back_comes_again_once_without_a_look_at_all_that_was_se
     assert recall.recognise(raw(5, count=3), LEASE) is True
 
 
+def test_what_was_handed_back_and_came_as_if_new_is_looked_up_when_it_comes_again() -> None:
+    """A consumer that was made anew, or a server that was killed, knows of no nak; the next leader of no ack of it."""
+    recall = Recall({})
+    attach(recall, consumer())
+    recall.handed_back(token(5))
+    attach(recall, consumer(created=ANEW, opt_start_seq=5))
+    assert recall.recognise(raw(5), LEASE) is None
+    recall.memory.keep([token(5)], 1.0)
+    recall.overtaken([raw(5, count=2)], 2.0, [])
+    assert recall.recognise(raw(5, count=2), LEASE) is True
+
+
 def test_of_a_replicated_consumer_it_is_remembered_for_as_long_as_it_may_come_again() -> None:
     recall = Recall({})
     attach(recall, consumer(num_replicas=3))
