@@ -212,6 +212,13 @@ class Live:
         """What the server says of the consumer."""
         return ConsumerInfo.parse(await self.outside.api("CONSUMER.INFO.S.c"))
 
+    async def info_when(self, holds: Callable[[ConsumerInfo], bool]) -> ConsumerInfo:
+        """What the server says of the consumer, once that holds."""
+        async with asyncio.timeout(10):
+            while not holds(info := await self.info()):
+                await asyncio.sleep(0.005)
+        return info
+
     async def drained(self) -> bool:
         """Whether the server has delivered all that the stream holds, and waits for no settlement."""
         try:
