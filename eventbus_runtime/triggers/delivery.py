@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 PROGRESS = b"+WPI"
 NAK = b"-NAK"
+_UNCONFIRMED = "the ack was not confirmed"
 
 
 class ActiveDelivery(Numbering):
@@ -273,9 +274,16 @@ class Settler:
             await self.bus.request(delivery.token.decode())
             self._fence.recall.memory.keep([delivery.token], asyncio.get_running_loop().time())
         except BusUnavailableError as error:
-            self._counters.left += 1
-            self.fail(delivery, Failure("error", f"the ack was not confirmed: {error}", error=error), "left")
+            self._leave_unconfirmed(delivery, Failure("error", f"{_UNCONFIRMED}: {error}", error=error))
             raise
+        except asyncio.CancelledError:
+            self._leave_unconfirmed(delivery, Failure("cancelled", f"{_UNCONFIRMED}: stopped before that"))
+            raise
+
+    def _leave_unconfirmed(self, delivery: ActiveDelivery, outcome: Failure) -> None:
+        """Nobody knows whether the server has its ack."""
+        self._counters.left += 1
+        self.fail(delivery, outcome, "left")
 
     def acked(self, delivery: ActiveDelivery) -> None:
         """Count it."""

@@ -142,6 +142,25 @@ async def test_a_server_that_answers_no_ack_is_named_as_the_reason_and_not_waite
         assert live.error is None
 
 
+async def test_an_ack_that_the_stop_cuts_off_before_it_is_confirmed_is_told_as_left(server: NatsServer) -> None:
+    """Nobody knows whether the server has it: the message may come again."""
+    handled: list[int] = []
+
+    async def handler(message: Message) -> None:
+        handled.append(message.sequence)
+
+    async with Proxy(server.port) as proxy, running(server, handler, url=proxy.url, ack_confirm=True) as live:
+        proxy.loses = b"PUB $JS.ACK."
+        await live.publish_stored(1)
+        await until(lambda: proxy.lost > 0)
+        await live.stop(0.2)
+        assert handled == [1]
+        assert (live.trigger.counters.acked, live.trigger.counters.left) == (0, 1)
+        assert [(one.settlement, one.text) for one in live.failures()] == [
+            ("left", "the ack was not confirmed: stopped before that")
+        ]
+
+
 @pytest.mark.parametrize("away", [False, True])
 async def test_acks_of_a_consumer_that_was_made_anew_are_forgotten(server: NatsServer, away: bool) -> None:
     """An old token names a sequence, which can be another message in a stream of the same name."""
