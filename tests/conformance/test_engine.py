@@ -178,6 +178,7 @@ async def test_who_does_not_answer_yet_is_asked_again() -> None:
         return "there"
 
     await eventually(look, "there", "leader", within=5.0)
+    assert list(answers) == []
 
 
 async def test_what_must_be_refused_and_is_not_is_told() -> None:

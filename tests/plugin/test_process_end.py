@@ -124,3 +124,4 @@ async def test_where_the_kernel_tells_nothing_a_new_parent_is_noticed() -> None:
     parents = iter([7, 7, 1])
     async with asyncio.timeout(10):
         await parent_gone(7, lambda: next(parents))
+    assert list(parents) == []

@@ -87,6 +87,7 @@ async def test_a_stop_does_not_wait_until_a_crashed_trigger_would_be_started_aga
         await until(lambda: any(isinstance(fact, Warned) and "started again in 60" in fact.text for fact in facts))
         async with asyncio.timeout(5):
             await trigger.stop(1.0)
+        assert trigger not in declared.triggers
     finally:
         await bus.stop(0.0)
         await callback.close()

@@ -280,6 +280,7 @@ async def test_a_bus_and_a_stream_that_come_later_are_picked_up(server: NatsServ
         await process.run_module(STREAM, "orders", ORDERS)
         await publish(process, "orders.created")
         await workflow.wait(1, within=20)
+        assert [message.sequence for message in workflow.messages()] == ["1"]
 
 
 @pytest.mark.seed("S-26", "S-52")
@@ -298,6 +299,7 @@ async def test_a_bus_that_is_stopped_and_started_again_is_used_by_what_was_not_s
         await process.start_module(bus)
         await publish(process, "orders.created")
         await workflow.wait(2, within=20)
+        assert [message.sequence for message in workflow.messages()] == ["1", "2"]
 
 
 async def test_a_callback_that_is_announced_late_is_waited_for() -> None:

@@ -144,10 +144,11 @@ async def test_consumed_messages_are_acknowledged_with_the_servers_word(
         await scene.publish()
 
         async def all_acked() -> bool:
-            info = await scene.info("OUT", "rest")
-            return bool(info["ack_floor"]["stream_seq"] == 10)
+            return bool((await scene.info("OUT", "rest"))["ack_floor"]["stream_seq"] == 10)
 
         await until(all_acked)
+        rest = await scene.info("OUT", "rest")
+        assert (rest["delivered"]["consumer_seq"], rest["num_ack_pending"], rest["num_redelivered"]) == (10, 0, 0)
 
 
 @pytest.mark.seed("S-31", "S-33")
