@@ -204,17 +204,11 @@ class ConsumeResponse(Contract):
     )
 
 
-def _check_token(value: str) -> str:
-    if not runtime.is_ack_subject(value):
-        runtime.check_ack_subject(value)  # tells what is wrong
-    return value
-
-
 class AckRequest(Contract):
     """Input of `step.eventbus.ack`. Refuses what is no JetStream acknowledgement subject, so that nobody can be made to
     publish elsewhere (S-32)."""
 
-    ack_token: Annotated[str, Number(1), AfterValidator(_check_token)] = Field(
+    ack_token: Annotated[str, Number(1), AfterValidator(runtime.check_ack_subject)] = Field(
         description="The reply subject of the delivery; required.", json_schema_extra={"pattern": r"^\$JS\.ACK\."}
     )
 

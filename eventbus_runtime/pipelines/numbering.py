@@ -40,5 +40,6 @@ class Numbering:
     def id_of(self, outgoing: Publish, trigger: str) -> str:
         """The id of what is published next."""
         self._positions += 1
-        own = f"{origin_of(self.message.ack_token)}.{trigger}.{self._place}{self._positions}{self._seen}"
-        return outgoing.id or own
+        if outgoing.id:
+            return outgoing.id
+        return f"{origin_of(self.message.ack_token)}.{trigger}.{self._place}{self._positions}{self._seen}"

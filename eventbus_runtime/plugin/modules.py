@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
+from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.config.model import EMBEDDED, uri_variable
 from eventbus_runtime.config.targets import MATRIX, NATS, cannot_run, target_problem, version_problem
@@ -59,6 +60,12 @@ def register(registry: dict[str, M], name: str, module: M, title: str) -> None:
     """
     if registry.setdefault(name, module) is not module:
         raise PluginError(f"{title}: there is another one of this name; stop it first, or rename one")
+
+
+def unregister(registry: dict[str, M], name: str, module: M) -> None:
+    """Make a module known no more. Idempotent, and nothing to another one of its name."""
+    if registry.get(name) is module:
+        del registry[name]
 
 
 class BusModule:
@@ -145,8 +152,7 @@ class BusModule:
 
     async def stop(self, within: float) -> None:
         """Stop the triggers on it, and close the connection. See `Module.stop`."""
-        if self._declared.buses.get(self.name) is self:
-            del self._declared.buses[self.name]
+        unregister(self._declared.buses, self.name, self)
         bus = self._bus
         if bus is not None:
             users = [trigger.let_go(bus, within) for trigger in self._declared.triggers]
@@ -229,8 +235,7 @@ class StreamModule:
 
     async def stop(self, within: float) -> None:
         """The stream stays at the server. See `Module.stop`."""
-        if self._declared.streams.get(self.name) is self:
-            del self._declared.streams[self.name]
+        unregister(self._declared.streams, self.name, self)
 
 
 class ConsumerModule:
@@ -248,7 +253,6 @@ class ConsumerModule:
         self.title, self.name, self.config, self.bus = title, name, config, bus
         self._declared = declared
         self._fetcher: Fetcher | None = None
-        self._fetched_from: NatsBus | None = None
         for field in ("name", "stream_name"):
             if not getattr(config, field):
                 raise PluginError(f"{title}: {field} is required")
@@ -285,23 +289,23 @@ class ConsumerModule:
     async def fetch(self, batch: int, max_wait: float) -> list[Raw]:
         """See `pipelines.steps.consume.Source`."""
         bus = await self._declared.bus(self.bus).connect()
-        if self._fetcher is None or self._fetched_from is not bus:
-            self._fetcher, self._fetched_from = Fetcher(bus, self.config.stream_name, self.config.name), bus
+        if self._fetcher is None or self._fetcher.bus is not bus:
+            self._fetcher = Fetcher(bus, self.config.stream_name, self.config.name)
         return await self._fetcher.fetch(batch, max_wait)
 
-    async def let_go(self, bus: NatsBus) -> None:
+    async def let_go(self, bus: Bus) -> None:
         """Have nothing open on a connection that ends."""
-        if self._fetched_from is bus and self._fetcher is not None:
-            fetcher, self._fetcher, self._fetched_from = self._fetcher, None, None
+        fetcher = self._fetcher
+        if fetcher is not None and fetcher.bus is bus:
+            self._fetcher = None
             with suppress(EventbusError):
                 await fetcher.close()
 
     async def stop(self, within: float) -> None:
         """The consumer stays at the server. See `Module.stop`."""
-        if self._declared.consumers.get(self.name) is self:
-            del self._declared.consumers[self.name]
-        if self._fetched_from is not None:
-            await self.let_go(self._fetched_from)
+        unregister(self._declared.consumers, self.name, self)
+        if self._fetcher is not None:
+            await self.let_go(self._fetcher.bus)
 
 
 def usable_bus(declared: Declared, title: str, name: str) -> BusModule | None:

@@ -9,7 +9,7 @@ from eventbus_runtime.contracts.fields import Contract
 from eventbus_runtime.contracts.model import AckRequest, ConsumeRequest, PublishRequest
 from eventbus_runtime.contracts.registry import ACK, CONSUME, CONTRACTS, PUBLISH, Spec
 from eventbus_runtime.errors import EventbusError, StepError
-from eventbus_runtime.message import check_ack_subject
+from eventbus_runtime.message import AckToken, check_ack_subject
 from eventbus_runtime.pipelines.steps import AckStep, ConsumeStep, PublishStep
 from eventbus_runtime.plugin.declared import Declared
 from eventbus_runtime.plugin.messages import Proto
@@ -81,7 +81,7 @@ async def _ack(declared: Declared, request: Any, name: str) -> Contract:
         if held is not None and trigger.bus is not None:
             return await AckStep(trigger.bus, trigger.held)(request)
     if not name:
-        token = check_ack_subject(request.ack_token)
+        token = AckToken.parse(check_ack_subject(request.ack_token))
         consumer = declared.consumer(token.consumer, token.stream)
         name = consumer.bus if consumer is not None else ""
     return await (await declared.bus(name).acks())(request)

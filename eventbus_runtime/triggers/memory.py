@@ -10,6 +10,8 @@ import re
 from collections import deque
 from collections.abc import Container, Iterator, Sequence
 
+from eventbus_runtime.message import stream_at
+
 # Bytes that are kept at most; seconds that all is kept for, though the server counts it as done: it writes down what it
 # was told within a second.
 _MOST_BYTES, _RECENT = 8 << 20, 10.0
@@ -128,13 +130,15 @@ def identify(token: bytes) -> tuple[int, bytes]:
 def fields(token: bytes) -> list[bytes]:
     """Delivery count, stream sequence, consumer sequence, and time of storage."""
     parts = token.split(b".")
-    return parts[4:8] if len(parts) == 9 else parts[6:10]
+    at = stream_at(parts) + 2
+    return parts[at : at + 4]
 
 
 def consumer_of(token: bytes) -> list[bytes]:
     """The consumer of an ack token, and its stream."""
     parts = token.split(b".")
-    return parts[2:4] if len(parts) == 9 else parts[4:6]
+    at = stream_at(parts)
+    return parts[at : at + 2]
 
 
 def anywhere(token: bytes) -> re.Pattern[bytes]:

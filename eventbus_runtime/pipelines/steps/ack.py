@@ -9,7 +9,7 @@ from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.contracts.model import AckRequest, AckResponse
 from eventbus_runtime.contracts.registry import ACK
 from eventbus_runtime.errors import EventbusError, StepError
-from eventbus_runtime.message import check_ack_subject, is_ack_subject
+from eventbus_runtime.message import check_ack_subject
 from eventbus_runtime.pipelines.base import Delivery
 from eventbus_runtime.pipelines.steps.joined import JoinedAcks
 
@@ -52,9 +52,7 @@ class AckStep:
             if own is not None and own.message.ack_token == token:
                 await own.ack()
                 return _DONE
-            if not is_ack_subject(token):
-                check_ack_subject(token)  # tells what is wrong
-            held = self._find(token)
+            held = self._find(check_ack_subject(token))
             if held is not None:
                 await held.ack()
             else:

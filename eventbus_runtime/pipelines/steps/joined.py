@@ -6,8 +6,8 @@ import asyncio
 from typing import TypeAlias
 
 from eventbus_runtime.buses.base import Bus
+from eventbus_runtime.message import stream_at
 
-_SHORT_TOKEN = 9  # parts of an ack token without a domain (NATS ADR-15)
 # Acks that are written at once, so that the server begins with them while this turn of the loop makes more.
 _PLENTY = 64
 _Group: TypeAlias = tuple[bytes, list[bytes], list[asyncio.Future[None]]]
@@ -55,7 +55,7 @@ class JoinedAcks:
 
     def _group(self, subject: bytes, loop: asyncio.AbstractEventLoop) -> _Group:
         parts = subject.split(b".")
-        consumer = b".".join(parts[: 4 if len(parts) == _SHORT_TOKEN else 6]) + b"."
+        consumer = b".".join(parts[: stream_at(parts) + 2]) + b"."
         group = self._due.get(consumer)
         if group is None:
             group = self._due[consumer] = consumer, [], []
