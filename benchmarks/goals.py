@@ -67,7 +67,7 @@ GOALS = (
     Goal("sleep", "rate", 10, "faststream", at_least=True),
     Goal("relay", "rate", 3, "hand", at_least=True),
     Goal("publish", "rate", 3, "hand", at_least=True),
-    *(Goal(f"steps-{mode}", "rate", 2, "steps") for mode in ("consume", "publish")),
+    *(Goal(f"steps-{mode}", "rate", 2, "steps") for mode in ("consume", "ack", "relay", "publish")),
     *(Goal(case, metric, 1, "callback") for case in ("latency-500", "latency-3000") for metric in ("p50", "p99")),
     Goal("start", "seconds", 1.5, "hand", plus=0.15),
     Goal("memory", "idle", 60),
