@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -90,7 +92,7 @@ async def _until_it_takes_replicas(name: str, node: NatsServer) -> None:
 async def once_complete(make: Callable[[], Awaitable[T]]) -> T:
     """The result of `make`, tried again while the cluster answers that a peer is missing: a meta leader that is newly
     elected counts its peers as offline until it has heard of them. The runtime tries again by itself, too."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while True:
             try:
                 return await make()
@@ -113,3 +115,16 @@ async def consumer_leader(bus: NatsBus, stream: str = "S", consumer: str = "c") 
             if leader := answer.get("cluster", {}).get("leader"):
                 return str(leader)
             await asyncio.sleep(0.01)
+
+
+async def meta_leader(monitor: str) -> str:
+    """Name of the node that leads JetStream, once one does, by a node's monitor."""
+
+    def told() -> str:
+        with urllib.request.urlopen(f"{monitor}/jsz", timeout=5) as answer:
+            return str(json.load(answer)["meta_cluster"].get("leader", ""))
+
+    async with asyncio.timeout(20):
+        while not (leader := await asyncio.to_thread(told)):
+            await asyncio.sleep(0.05)
+    return leader

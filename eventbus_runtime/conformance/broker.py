@@ -14,6 +14,7 @@ NOTE = "made by a conformance run of eventbus-runtime, which removes it; left be
 """The description of each stream that is made."""
 
 _STORE_FAILED = 10051
+_ELECTION = 15.0  # seconds; nobody answers for a replicated object before its group has elected a leader
 
 
 class Count(NamedTuple):
@@ -78,7 +79,7 @@ class JetStream:
             "num_replicas": int(held["num_replicas"]),
             "max_bytes": int(held["max_bytes"]) or -1,
         }
-        await self._bus.api(f"STREAM.CREATE.{name}", config)
+        await self._bus.api(f"STREAM.CREATE.{name}", config, timeout=_ELECTION)
 
     async def make_consumer(self, stream: str, name: str, *, filter_subject: str, ack_wait: float = 30.0) -> None:
         config = {
@@ -88,7 +89,8 @@ class JetStream:
             "filter_subject": filter_subject,
         }
         subject = f"CONSUMER.CREATE.{stream}.{name}.{filter_subject}"
-        await self._bus.api(subject, {"stream_name": stream, "action": "create", "config": config})
+        body = {"stream_name": stream, "action": "create", "config": config}
+        await self._bus.api(subject, body, timeout=_ELECTION)
 
     async def stored(self, stream: str) -> int | None:
         try:

@@ -42,7 +42,7 @@ async def carry_out(bus: Bus, plan: BusPlan, tell: Callable[[Item, Changed], Non
             if not isinstance(config, ConsumerConfig):
                 failed.add(item.name)
         except BusError as error:
-            return [*failures, f"{item.label}, and what comes after it, was not done: {error}"]
+            return [*failures, f"{item.label} is perhaps not done, and what comes after it is not: {error}"]
         else:
             tell(item, changed)
     return failures

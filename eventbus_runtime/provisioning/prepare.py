@@ -20,7 +20,7 @@ from eventbus_runtime.subjects import any_covers
 
 
 class Topology:
-    """The declared streams and consumers of one runtime, ensured one at a time.
+    """The declared streams and consumers of one runtime, ensured one at a time on each bus.
 
     Args:
         config: complete.
@@ -33,7 +33,7 @@ class Topology:
         self, config: RuntimeConfig, buses: Mapping[str, Bus], dead_letter_streams: Mapping[str, str], tell: Tell
     ) -> None:
         self._config, self._buses, self._filled, self._tell = config, buses, dead_letter_streams, tell
-        self._lock = asyncio.Lock()
+        self._locks = {name: asyncio.Lock() for name in buses}
         self._streams_created: dict[str, str] = {}
         self._doubts: set[str] = set()
 
@@ -53,7 +53,7 @@ class Topology:
         """
         config = self._config.triggers[trigger]
         bus = self._buses[config.bus]
-        async with self._lock:
+        async with self._locks[config.bus]:
             await self._ensure_stream(bus, config.stream)
             info = await bus.api(f"STREAM.INFO.{config.stream}")
             before, created = self._streams_created.get(trigger), info.get("created", "")
@@ -87,7 +87,7 @@ class Topology:
         """
         config = self._config.triggers[trigger]
         bus = self._buses[config.bus]
-        async with self._lock:
+        async with self._locks[config.bus]:
             await self._ensure_storing(bus, advisory_subject(consumer))
             stream = await advisory_stream(bus, trigger, config, consumer)
             name, reader = advisory_consumer(stream, consumer)
@@ -106,7 +106,7 @@ class Topology:
             trigger for trigger in self._config.triggers.values() if trigger.enabled and trigger.bus == bus.name
         ]
         filled = set(self._filled.values())
-        async with self._lock:
+        async with self._locks[bus.name]:
             for name, stream in self._config.streams.items():
                 if stream.bus == bus.name and name not in filled:
                     with _told_by(any(name == each.stream for each in triggers)):

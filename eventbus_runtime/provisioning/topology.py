@@ -22,9 +22,11 @@ Config: TypeAlias = Mapping[str, Any]
 """A stream's or consumer's configuration in the server's JSON."""
 
 _ROUNDS: Final = 3
-# Seconds. A replicated object that is just being made has no leader yet, and what it is asked then is never answered.
-_IMPATIENCE: Final = (0.5, 1.5)
+# Seconds. A replicated object has no leader while its group elects one, which takes 4 to 9 s where a server is away. A
+# question that comes meanwhile is never answered; a change is, once there is a leader.
+_IMPATIENCE: Final = (0.5, 1.5, 2.0, 2.0)
 _PATIENCE: Final = 5.0
+_ELECTION: Final = 10.0
 # 10058: such a stream is there. 10013, 10105, 10148: such a consumer is.
 _IS_THERE: Final = frozenset({10058, 10013, 10105, 10148})
 _OVERLAP: Final = 10065
@@ -188,7 +190,11 @@ async def _ensure(bus: Bus, declared: _Declared) -> Changed:
         await _refuse_unknown(bus, declared)
         requests = [declared.create(declared.at_creation)] if server is None else declared.update(server, differences)
         try:
-            answers = [await _ask(bus, subject, body) for subject, body in requests]
+            answers = [await _ask(bus, subject, body, timeout=_ELECTION) for subject, body in requests]
+        except BusUnavailableError:
+            if not await _is_so(bus, declared):
+                raise
+            return Changed.UPDATED if server is not None else Changed.CREATED
         except ApiError as error:
             # Another process can have made or deleted it since we read it; then what we wanted is to be seen anew.
             if error.err_code in _IS_THERE or (await _read(bus, declared) is None) != (server is None):
@@ -213,6 +219,12 @@ async def _read(bus: Bus, declared: _Declared) -> dict[str, Any] | None:
     return await _config(bus, declared.info, _PATIENCE)
 
 
+async def _is_so(bus: Bus, declared: _Declared) -> bool:
+    """Whether a change that nobody answered was made: its leader can have died behind it."""
+    server = await _read(bus, declared)
+    return server is not None and not declared.diff(declared.config, server)
+
+
 async def _config(bus: Bus, subject: str, timeout: float) -> dict[str, Any] | None:
     try:
         config: dict[str, Any] = (await _ask(bus, subject, timeout=timeout))["config"]
@@ -221,7 +233,7 @@ async def _config(bus: Bus, subject: str, timeout: float) -> dict[str, Any] | No
     return config
 
 
-async def _ask(bus: Bus, subject: str, body: Config | None = None, *, timeout: float = _PATIENCE) -> dict[str, Any]:
+async def _ask(bus: Bus, subject: str, body: Config | None = None, *, timeout: float) -> dict[str, Any]:
     try:
         return await bus.api(subject, body, timeout=timeout)
     except ApiError as error:

@@ -11,7 +11,7 @@ from nats.aio.subscription import Subscription
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.nats import NatsBus
-from eventbus_runtime.errors import BusError
+from eventbus_runtime.errors import BusError, BusUnavailableError
 from eventbus_runtime.testing.server import NatsServer
 
 
@@ -105,3 +105,14 @@ class Crossed(Asked):
         is_first = not self.changes
         answer = await super().api(subject, body, timeout=timeout)
         return await self._other() if is_first and self.changes else answer
+
+
+class Unheard(Asked):
+    """Loses the answer to the first change, as a leader that dies behind it does."""
+
+    async def api(self, subject: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0) -> dict[str, Any]:
+        is_first = not self.changes
+        answer = await super().api(subject, body, timeout=timeout)
+        if is_first and self.changes:
+            raise BusUnavailableError("no answer")
+        return answer

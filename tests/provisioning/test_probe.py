@@ -18,7 +18,7 @@ from eventbus_runtime.provisioning.probe import Health, Probed, masked, probe
 from eventbus_runtime.testing.server import NatsServer, free_port
 from tests.buses.credentials import Certificates
 from tests.buses.helpers import frozen
-from tests.cluster import cluster_of_three, once_complete
+from tests.cluster import cluster_of_three, meta_leader, once_complete
 from tests.conftest import MakeServer
 from tests.triggers.live import connected
 
@@ -296,16 +296,6 @@ async def test_a_replica_that_is_gone_degrades_its_stream_and_the_meta_group() -
         assert found.status is Health.DEGRADED
         assert f"stream S: replica {gone} " in found.error
         assert f"JetStream's meta group: replica {gone} " in found.error
-
-
-async def meta_leader(monitor: str) -> str:
-    """Name of the node that leads JetStream, once one does."""
-    async with asyncio.timeout(20):
-        while True:
-            _, said = await module._get(f"{monitor}/jsz")
-            if leader := said["meta_cluster"].get("leader"):
-                return str(leader)
-            await asyncio.sleep(0.05)
 
 
 async def not_healthy(url: str, monitor: str = "") -> Probed:
