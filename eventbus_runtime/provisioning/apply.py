@@ -3,24 +3,40 @@ for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
+from typing import Final
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.config.objects import ConsumerConfig
-from eventbus_runtime.errors import ApiError, BusError, NotFoundError, NotPermittedError, TopologyError
+from eventbus_runtime.errors import (
+    ApiError,
+    BusError,
+    BusUnavailableError,
+    NotFoundError,
+    NotPermittedError,
+    TopologyError,
+)
 from eventbus_runtime.provisioning.plan import Action, BusPlan, Item
 from eventbus_runtime.provisioning.topology import Changed, ensure_consumer, ensure_stream
 from eventbus_runtime.provisioning.unmanaged import Unmanaged
 
+_PATIENCE: Final = 15.0  # seconds: an election takes up to 9, and then the leader has yet to hear of its peers
+_PAUSE: Final = 0.5
 
-async def carry_out(bus: Bus, plan: BusPlan, tell: Callable[[Item, Changed], None]) -> list[str]:
+
+async def carry_out(
+    bus: Bus, plan: BusPlan, tell: Callable[[Item, Changed], None], *, patience: float = _PATIENCE
+) -> list[str]:
     """Create and update what the plan says; ask nothing about the rest.
 
     Args:
         bus: connected; the plan's.
         plan: without refusals.
         tell: is told of each object once it is as declared.
+        patience: seconds in which each object is tried again while the server does not answer, or can't do it now.
 
     Returns:
         What the server refused, each with the way out. What does not hang on it is done all the same; but once it
@@ -29,23 +45,33 @@ async def carry_out(bus: Bus, plan: BusPlan, tell: Callable[[Item, Changed], Non
     failures, failed = list[str](), set[str]()
     for item in _in_order(plan):
         config = item.config
+        if isinstance(config, ConsumerConfig):
+            if config.stream in failed:
+                failures.append(f"{item.label}: not made, since its stream is not as declared")
+                continue
+            ensure = partial(ensure_consumer, bus, item.name, config)
+        else:
+            ensure = partial(ensure_stream, bus, item.name, config)
         try:
-            if isinstance(config, ConsumerConfig):
-                if config.stream in failed:
-                    failures.append(f"{item.label}: not made, since its stream is not as declared")
-                    continue
-                changed = await ensure_consumer(bus, item.name, config)
-            else:
-                changed = await ensure_stream(bus, item.name, config)
+            tell(item, await _once_possible(ensure, patience))
         except (TopologyError, ApiError, NotPermittedError) as error:
             failures.append(str(error))
             if not isinstance(config, ConsumerConfig):
                 failed.add(item.name)
         except BusError as error:
             return [*failures, f"{item.label} is perhaps not done, and what comes after it is not: {error}"]
-        else:
-            tell(item, changed)
     return failures
+
+
+async def _once_possible(ensure: Callable[[], Awaitable[Changed]], patience: float) -> Changed:
+    until = asyncio.get_running_loop().time() + patience
+    while True:
+        try:
+            return await ensure()
+        except BusUnavailableError:
+            if asyncio.get_running_loop().time() >= until:
+                raise
+        await asyncio.sleep(_PAUSE)
 
 
 async def delete(bus: Bus, things: Iterable[Unmanaged], tell: Callable[[Unmanaged], None]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from eventbus_runtime.buses.base import Bus
+from eventbus_runtime.buses.questions import ask
 from eventbus_runtime.config.objects import StreamConfig, safe_name
 from eventbus_runtime.errors import NotFoundError, TopologyError
 from eventbus_runtime.provisioning.topology import Changed, ensure_stream
@@ -67,7 +68,7 @@ async def check_dead_letter(
         BusUnavailableError: no answer.
     """
     where = place(trigger, subject)
-    names = (await bus.api("STREAM.NAMES", {"subject": subject})).get("streams") or []
+    names = (await ask(bus, "STREAM.NAMES", {"subject": subject})).get("streams") or []
     if not names:
         if declared is None:
             raise TopologyError(unstored(where))
@@ -76,7 +77,7 @@ async def check_dead_letter(
         changed = await ensure_stream(bus, declared[0], fitted(declared[1], present, origin))
         note(f"stream {declared[0]}", changed)
     name: str = names[0]
-    config = (await bus.api(f"STREAM.INFO.{name}"))["config"]
+    config = (await ask(bus, f"STREAM.INFO.{name}"))["config"]
     looping = name == stream and any_covers(filter_subjects or (">",), subject)
     if text := problem(config, where, name, looping=looping):
         raise TopologyError(text)
@@ -111,7 +112,7 @@ def fitted(config: StreamConfig, present: Mapping[str, Any] | None, origin: Mapp
 
 async def _config(bus: Bus, stream: str) -> dict[str, Any] | None:
     try:
-        config: dict[str, Any] = (await bus.api(f"STREAM.INFO.{stream}"))["config"]
+        config: dict[str, Any] = (await ask(bus, f"STREAM.INFO.{stream}"))["config"]
     except NotFoundError:
         return None
     return config

@@ -9,6 +9,7 @@ from functools import partial
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.info import ConsumerInfo
+from eventbus_runtime.buses.questions import ask, ask_consumer
 from eventbus_runtime.config.model import RuntimeConfig
 from eventbus_runtime.config.objects import StreamConfig
 from eventbus_runtime.errors import NotFoundError, TopologyError
@@ -55,7 +56,7 @@ class Topology:
         bus = self._buses[config.bus]
         async with self._locks[config.bus]:
             await self._ensure_stream(bus, config.stream)
-            info = await bus.api(f"STREAM.INFO.{config.stream}")
+            info = await ask(bus, f"STREAM.INFO.{config.stream}")
             before, created = self._streams_created.get(trigger), info.get("created", "")
             # It goes on only in the very stream that it was lost in, and only where the server lets it start anywhere.
             if before != created or info["config"]["retention"] != "limits":
@@ -131,8 +132,7 @@ class Topology:
 
     async def _dead_letter_stream(self, bus: Bus, trigger: str, subject: str) -> str:
         config = self._config.triggers[trigger]
-        answer = await bus.api(f"CONSUMER.INFO.{config.stream}.{config.consumer}")
-        consumer = ConsumerInfo.parse(answer)
+        consumer = await ask_consumer(bus, config.stream, config.consumer)
         filled = self._filled.get(trigger)
         declared: tuple[str, StreamConfig] | None = None
         if filled is not None:

@@ -6,12 +6,13 @@ with what was asked, because servers up to 2.11 drop fields that they do not kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from eventbus_runtime.buses.base import Bus
+from eventbus_runtime.buses.questions import ask
 from eventbus_runtime.config.objects import ConsumerConfig, StreamConfig
 from eventbus_runtime.errors import ApiError, BusUnavailableError, NotFoundError, TopologyError
 from eventbus_runtime.provisioning.diff import Difference, diff_consumer, diff_stream, one_filter_field, own_metadata
@@ -24,8 +25,6 @@ Config: TypeAlias = Mapping[str, Any]
 _ROUNDS: Final = 3
 # Seconds. A replicated object has no leader while its group elects one, which takes 4 to 9 s where a server is away. A
 # question that comes meanwhile is never answered; a change is, once there is a leader.
-_IMPATIENCE: Final = (0.5, 1.5, 2.0, 2.0)
-_PATIENCE: Final = 5.0
 _ELECTION: Final = 10.0
 # 10058: such a stream is there. 10013, 10105, 10148: such a consumer is.
 _IS_THERE: Final = frozenset({10058, 10013, 10105, 10148})
@@ -141,7 +140,7 @@ def _declared_consumer(name: str, stream: str, fields: Config, at_creation: Conf
 
 async def _attach(bus: Bus, what: str, subject: str) -> Changed:
     try:
-        await bus.api(subject)
+        await ask(bus, subject)
     except NotFoundError as error:
         text = f"{what} is not there, and with declare = false somebody else is to make it"
         raise NotFoundError(error.code, error.err_code, text, error.subject) from None
@@ -190,7 +189,7 @@ async def _ensure(bus: Bus, declared: _Declared) -> Changed:
         await _refuse_unknown(bus, declared)
         requests = [declared.create(declared.at_creation)] if server is None else declared.update(server, differences)
         try:
-            answers = [await _ask(bus, subject, body, timeout=_ELECTION) for subject, body in requests]
+            answers = [await _change(bus, subject, body) for subject, body in requests]
         except BusUnavailableError:
             if not await _is_so(bus, declared):
                 raise
@@ -213,33 +212,36 @@ async def _ensure(bus: Bus, declared: _Declared) -> Changed:
 
 
 async def _read(bus: Bus, declared: _Declared) -> dict[str, Any] | None:
-    for patience in _IMPATIENCE:
-        with suppress(BusUnavailableError):
-            return await _config(bus, declared.info, patience)
-    return await _config(bus, declared.info, _PATIENCE)
+    try:
+        with _unavailable():
+            config: dict[str, Any] | None = (await ask(bus, declared.info, patience=_ELECTION)).get("config")
+    except NotFoundError:
+        return None
+    if config is None:  # 2.9 says so of a consumer while it is deleted
+        raise BusUnavailableError(f"JetStream answered, but told nothing of the {declared.label}")
+    return config
+
+
+async def _change(bus: Bus, subject: str, body: Config) -> dict[str, Any]:
+    with _unavailable():
+        return await bus.api(subject, body, timeout=_ELECTION)
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """What a cluster can't do now is worth another try."""
+    try:
+        yield
+    except ApiError as error:
+        if error.code == _UNAVAILABLE or error.err_code == _NO_PEERS:
+            raise BusUnavailableError(str(error)) from error
+        raise
 
 
 async def _is_so(bus: Bus, declared: _Declared) -> bool:
     """Whether a change that nobody answered was made: its leader can have died behind it."""
     server = await _read(bus, declared)
     return server is not None and not declared.diff(declared.config, server)
-
-
-async def _config(bus: Bus, subject: str, timeout: float) -> dict[str, Any] | None:
-    try:
-        config: dict[str, Any] = (await _ask(bus, subject, timeout=timeout))["config"]
-    except NotFoundError:
-        return None
-    return config
-
-
-async def _ask(bus: Bus, subject: str, body: Config | None = None, *, timeout: float) -> dict[str, Any]:
-    try:
-        return await bus.api(subject, body, timeout=timeout)
-    except ApiError as error:
-        if error.code == _UNAVAILABLE or error.err_code == _NO_PEERS:
-            raise BusUnavailableError(str(error)) from error
-        raise
 
 
 def refusal_of_fixed(label: str, table: str, differences: Iterable[Difference]) -> str:
@@ -289,7 +291,7 @@ def refusal_of_overlap(label: str, other: str, subject: str) -> str:
 
 async def _refuse_unknown(bus: Bus, declared: _Declared) -> None:
     if unknown(declared.config, ServerAge(0)):
-        level = (await bus.api("INFO")).get("api", {}).get("level", 0)
+        level = (await ask(bus, "INFO")).get("api", {}).get("level", 0)
         if text := refusal_of_unknown(declared.label, declared.table, declared.config, ServerAge(level)):
             raise TopologyError(text)
 
@@ -314,7 +316,7 @@ async def _explained(bus: Bus, declared: _Declared, error: ApiError) -> NotFound
         return error
     if error.err_code == _OVERLAP:
         for subject in declared.config["subjects"]:
-            for other in (await bus.api("STREAM.NAMES", {"subject": subject})).get("streams") or []:
+            for other in (await ask(bus, "STREAM.NAMES", {"subject": subject})).get("streams") or []:
                 if other != declared.config["name"]:
                     return TopologyError(refusal_of_overlap(declared.label, other, subject))
     return TopologyError(f"{declared.label}: the server refuses it: {error}: mend {declared.table}")

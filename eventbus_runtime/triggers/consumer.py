@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.info import ConsumerInfo
+from eventbus_runtime.buses.questions import ask_consumer
 from eventbus_runtime.config.model import TriggerConfig
-from eventbus_runtime.errors import BusUnavailableError, EventbusError, NotFoundError, TriggerError
+from eventbus_runtime.errors import EventbusError, NotFoundError, TriggerError
 
 Prepare: TypeAlias = Callable[[int | None], Awaitable[str | None]]
 """Makes the trigger's stream, consumer and dead-letter stream, as far as they are declared, and returns the name of the
 last. The argument: the stream sequence from which a lost consumer goes on; None where that is not known."""
 
 _ELECTION = 15.0
-# Seconds that an answer is waited for, and after which it is asked again meanwhile. Who is asked amid an election may
-# never answer, and its successor only what it is asked later; and where the way is slow an answer takes its time.
-_PATIENCE, _AGAIN = 5.0, 1.0
 _SHORT_TOKEN = 8  # dots of an ack token without a domain
 
 
@@ -35,31 +32,6 @@ def denied_name(subject: str, pulls: str) -> str | None:
     if not subject.startswith("$js.ack.") or f".{both.lower()}." not in subject:
         return None
     return f"$JS.ACK.{'*.*.' if subject.count('.') > _SHORT_TOKEN else ''}{both}.>"
-
-
-async def ask(bus: Bus, subject: str) -> ConsumerInfo:
-    """What the server says of a consumer now.
-
-    Args:
-        bus: its bus.
-        subject: `CONSUMER.INFO.` with its stream and name.
-
-    Raises:
-        BusError: the server can't be asked, or there is no such consumer.
-    """
-    questions: list[asyncio.Task[dict[str, Any]]] = []
-    try:
-        while True:  # the first question's time-out ends it
-            questions.append(asyncio.create_task(bus.api(subject, timeout=_PATIENCE)))
-            questions[-1].add_done_callback(_looked_at)
-            done, _ = await asyncio.wait(questions, timeout=_AGAIN, return_when=asyncio.FIRST_COMPLETED)
-            if done:  # behind a blocked event loop, maybe an answer and the time-out of an earlier question
-                ended = [question for question in questions if question in done]
-                answered = min(ended, key=lambda one: isinstance(one.exception(), BusUnavailableError))
-                return ConsumerInfo.parse(answered.result())
-    finally:
-        for question in questions:
-            question.cancel()
 
 
 class ConsumerFinder:
@@ -92,13 +64,13 @@ class ConsumerFinder:
         self._bus, self._prepare, self._lost, self._warn = bus, prepare, lost, warn
         self.limited: Callable[[ConsumerInfo], Awaitable[None]] | None = None
         """Told of one with a finite `max_deliver`, at each look; may raise what `look` does."""
-        self._subject = f"CONSUMER.INFO.{config.stream}.{config.consumer}"
+        self._stream, self._name = config.stream, config.consumer
         self._prepared = False
         self._warned_of_elections = False
 
     async def ask(self) -> ConsumerInfo:
-        """What the server says of it now; see `ask`."""
-        return await ask(self._bus, self._subject)
+        """What the server says of it now; see `ask_consumer`."""
+        return await ask_consumer(self._bus, self._stream, self._name)
 
     async def look(self) -> ConsumerInfo:
         """Find it; make it, and what it needs, where it is declared and missing.
@@ -159,9 +131,3 @@ class ConsumerFinder:
                 f"{consumer.shortest_window:g} s: an election takes 4 to 9 s, in which no progress is heard; "
                 f"give it an ack_wait of {_ELECTION:g} s or more"
             )
-
-
-def _looked_at(question: asyncio.Task[dict[str, Any]]) -> None:
-    """What comes second may fail, and nobody asks why."""
-    if not question.cancelled():
-        question.exception()

@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 from eventbus_runtime.buses import stored
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.info import ConsumerInfo
+from eventbus_runtime.buses.questions import ask
 from eventbus_runtime.config.model import TriggerConfig
 from eventbus_runtime.counters import TriggerCounters
 from eventbus_runtime.errors import TopologyError, TriggerError
@@ -134,7 +135,7 @@ class Exhausted:
         sequence, count, time = _read(delivery.message)
         stream = self._config.stream
         # In a stream that was made anew since, the same sequence is another message.
-        if nanoseconds((await self._bus.api(f"STREAM.INFO.{stream}"))["created"]) > time:
+        if nanoseconds((await ask(self._bus, f"STREAM.INFO.{stream}"))["created"]) > time:
             return
         found = await stored.get(self._bus, stream, sequence, timeout=_TIMEOUT)
         if found is None:

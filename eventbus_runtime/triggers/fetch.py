@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from eventbus_runtime.buses.base import Bus, Frame, Inbox
+from eventbus_runtime.buses.questions import ask_consumer
 from eventbus_runtime.errors import (
     BusUnavailableError,
     EventbusError,
@@ -19,7 +20,6 @@ from eventbus_runtime.errors import (
 )
 from eventbus_runtime.message import Raw
 from eventbus_runtime.triggers.backoff import Alarm, Backoff
-from eventbus_runtime.triggers.consumer import ask
 from eventbus_runtime.triggers.delivery import NAK
 from eventbus_runtime.triggers.pull import Command, Fail, Limits, Ping, PullWindow, Request
 from eventbus_runtime.triggers.status import Status
@@ -118,7 +118,7 @@ class Fetcher:
         """
         if self._limits is None or anew:
             try:
-                found = await ask(self.bus, f"CONSUMER.INFO.{self.stream}.{self.consumer}")
+                found = await ask_consumer(self.bus, self.stream, self.consumer)
             except NotFoundError as error:
                 text = f"there is no consumer {self.consumer} of the stream {self.stream}: {error.description}"
                 raise NotFoundError(error.code, error.err_code, text, error.subject) from None

@@ -12,7 +12,7 @@ import pytest
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.cli.plan import look_at
 from eventbus_runtime.config.loader import load
-from eventbus_runtime.errors import NotFoundError
+from eventbus_runtime.errors import ApiError, NotFoundError
 from eventbus_runtime.provisioning.apply import carry_out
 from eventbus_runtime.provisioning.plan import Item
 from eventbus_runtime.provisioning.topology import Changed
@@ -20,6 +20,7 @@ from eventbus_runtime.testing.server import NatsServer
 from tests.cli.command import interrupted, on_a_terminal, with_closed
 from tests.cli.topology import TOML, run, write
 from tests.conftest import MakeServer
+from tests.provisioning.buses import Unavailable
 from tests.triggers.live import Observer, connected
 
 CHANGING = (
@@ -217,11 +218,21 @@ async def test_a_server_that_dies_in_between_hides_no_refusal(server: NatsServer
             told.append(item.label)
             server.kill()
 
-        failures = await carry_out(bus, (await look_at(loaded, bus)).plan, kill)
+        failures = await carry_out(bus, (await look_at(loaded, bus)).plan, kill, patience=0.0)
     assert (told, len(failures)) == (["stream ORDERS"], 2)
     assert failures[0].startswith("stream BAD: the server refuses it")
     perhaps = "consumer billing of stream ORDERS is perhaps not done, and what comes after it is not: "
     assert failures[1].startswith(perhaps)
+
+
+async def test_a_cluster_that_is_not_complete_yet_is_waited_for(server: NatsServer, tmp_path: Path) -> None:
+    loaded = load(write(tmp_path, server))
+    told = list[str]()
+    async with connected(server.url) as bus:
+        incomplete = Unavailable(bus, ApiError(400, 10005, "no suitable peers for placement", "CREATE"), 2)
+        plan = (await look_at(loaded, bus)).plan
+        failures = await carry_out(incomplete.as_bus, plan, lambda item, changed: told.append(item.label))
+    assert (told, failures) == (["stream ORDERS", "consumer billing of stream ORDERS"], [])
 
 
 def test_a_closed_stdin_is_nobody_to_ask(server: NatsServer, tmp_path: Path) -> None:

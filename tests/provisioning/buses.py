@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
@@ -81,15 +82,30 @@ class Old(Asked):
 
 
 class Electing(Asked):
-    """Fails the first `silences` questions by `error`, as a cluster does while it elects."""
+    """Leaves the first `silences` questions about an object without an answer, as a group does while it elects."""
 
-    def __init__(self, bus: Bus, silences: int, error: BusError) -> None:
+    def __init__(self, bus: Bus, silences: int) -> None:
         super().__init__(bus)
-        self._silences, self._error = silences, error
+        self._silences = silences
 
     async def api(self, subject: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0) -> dict[str, Any]:
         if ".INFO." in subject and self._silences:
             self._silences -= 1
+            await asyncio.sleep(timeout)
+            raise BusUnavailableError(f"no answer within {timeout:g} s")
+        return await super().api(subject, body, timeout=timeout)
+
+
+class Unavailable(Asked):
+    """Refuses the first `times` creations by `error`, as a cluster does that is not complete."""
+
+    def __init__(self, bus: Bus, error: BusError, times: int = 1) -> None:
+        super().__init__(bus)
+        self._error, self._times = error, times
+
+    async def api(self, subject: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0) -> dict[str, Any]:
+        if ".CREATE." in subject and self._times:
+            self._times -= 1
             raise self._error
         return await super().api(subject, body, timeout=timeout)
 
