@@ -116,7 +116,7 @@ async def test_a_server_that_falls_silent_after_the_greeting_is_unreachable_in_t
         writer.close()
 
     async with await asyncio.start_server(greet, "127.0.0.1", 0) as plain:
-        found = await probed(f"nats://127.0.0.1:{plain.sockets[0].getsockname()[1]}", 1.0)
+        found = await probed(f"nats://127.0.0.1:{plain.sockets[0].getsockname()[1]}", 3.0)
     assert (found.status, found.error) == (
         Health.UNREACHABLE,
         "the server took the connection, and does not answer a PING",
