@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 get_logger = structlog.get_logger
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
-Format: TypeAlias = Literal["auto", "console", "json"]
+Format: TypeAlias = Literal["auto", "console", "json", "hclog"]
 
 
 def configure(level: Level, format: Format, stream: TextIO | None = None) -> None:  # noqa: A002 - `log_format`'s word
@@ -52,19 +52,22 @@ def configure(level: Level, format: Format, stream: TextIO | None = None) -> Non
 
     Args:
         level: the least level that is logged, for structlog and for the standard library's root logger.
-        format: `console` is for people, `json` is one JSON object a line, `auto` is console on a terminal, else JSON.
+        format: `console` is for people, `json` is one JSON object a line, `auto` is console on a terminal, else JSON;
+            `hclog` is JSON with the keys of HashiCorp's go-hclog, which a go-plugin host reads.
         stream: where to; left out: standard error.
     """
     stream = sys.stderr if stream is None else stream
     terminal = stream.isatty()
     lines = _Lines(stream)
     console = format == "console" or (format == "auto" and terminal)
-    renderer = _console(colors=terminal and not os.environ.get("NO_COLOR")) if console else _json
+    structured = _hclog if format == "hclog" else _json
+    renderer = _console(colors=terminal and not os.environ.get("NO_COLOR")) if console else structured
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         _add_delivery,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # Always with microseconds: a go-plugin host takes a line whose time has none for somebody else's.
+        structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%S.%fZ", utc=True),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.ExceptionRenderer(_format_exception),
     ]
@@ -153,6 +156,15 @@ _encode = json.JSONEncoder(default=str, allow_nan=False).encode
 
 def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     first = {key: event.pop(key) for key in ("timestamp", "level", "event")}
+    return _encode(first | dict(event))
+
+
+_HCLOG_LEVELS = {"warning": "warn", "critical": "error"}
+
+
+def _hclog(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    time, level, text = (event.pop(key) for key in ("timestamp", "level", "event"))
+    first = {"@level": _HCLOG_LEVELS.get(level, level), "@message": str(text), "@timestamp": time}
     return _encode(first | dict(event))
 
 

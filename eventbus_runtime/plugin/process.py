@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -35,7 +36,7 @@ async def serve(stdout: Stdout, parent: int, environ: Mapping[str, str]) -> None
     Raises:
         PluginError: nothing can be listened at, or the host does not hear where.
     """
-    configure("info", "auto")
+    configure("info", "console" if sys.stderr.isatty() else "hclog")
     ending, log = asyncio.Event(), get_logger()
     broker = Broker()
     callback = Callback(broker)

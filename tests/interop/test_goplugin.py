@@ -302,3 +302,17 @@ async def test_the_standard_streams_reach_the_host(goplugin: Path, launcher: Pat
         await declare(host, "infra.eventbus", "ClusterConfig", config)
         await until(lambda: any("running" in line for line in host.events["stderr"]))
         assert host.events["stdio_stdout"] == []
+
+
+async def test_what_is_logged_keeps_its_level_in_the_hosts_log(
+    goplugin: Path, launcher: Path, server: NatsServer
+) -> None:
+    async with hosting(goplugin, launcher, nats=server.url) as host:
+
+        def logged(level: str, text: str) -> bool:
+            return any(line.startswith(level) and text in line for line in host.events["log"])
+
+        await declare_all(host)
+        await until(lambda: logged("[INFO]", "plugin: serving: "))
+        server.kill()
+        await until(lambda: logged("[WARN]", "bus a ClusterConfig: backing_off: "))

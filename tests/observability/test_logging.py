@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import subprocess
 import sys
 
@@ -37,6 +38,19 @@ def test_the_level_filters_both_libraries(level: Level) -> None:
         getattr(logging.getLogger("handlers"), name)("by logging")
     kept = expected[expected.index(level) :]
     assert [line["level"] for line in log.lines()] == [name for name in kept for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("level", "theirs"), [("debug", "debug"), ("info", "info"), ("warning", "warn"), ("error", "error")]
+)
+def test_hclog_has_the_keys_and_levels_that_a_go_plugin_host_reads(level: str, theirs: str) -> None:
+    log = configured("debug", "hclog")
+    getattr(structlog.get_logger(), level)("hello", total=9.5)
+    getattr(logging.getLogger("handlers"), level)("hello", extra={"total": 9.5})
+    for line in log.lines():
+        assert (line["@level"], line["@message"], line["total"]) == (theirs, "hello", 9.5)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line["@timestamp"])
+        assert not {"timestamp", "level", "event"} & line.keys()
 
 
 @pytest.mark.parametrize(("terminal", "is_json"), [(True, False), (False, True)])
@@ -124,7 +138,7 @@ class Hostile:
         raise RuntimeError("no repr")
 
 
-@pytest.mark.parametrize("format", ["json", "console"])
+@pytest.mark.parametrize("format", ["json", "console", "hclog"])
 @pytest.mark.parametrize("value", [Hostile(), {(1, 2): Hostile()}, float("nan"), {1: {(1,): 2}}], ids=type)
 def test_a_value_that_cannot_be_written_does_not_fail_the_handler_that_logs_it(format: Format, value: object) -> None:  # noqa: A002
     log = configured(format=format)
