@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import psutil
+
 
 def command_line(*arguments: str | bytes | Path) -> list[str | bytes | Path]:
     """What to start for `eventbus` with these arguments."""
@@ -55,6 +57,15 @@ def on_a_terminal(*arguments: str | bytes | Path, answer: bytes = b"", columns: 
     return _typed(arguments, answer, b"", columns)
 
 
+def _await_read(pid: int) -> None:
+    """Return once it waits for what is typed. Of a signal that comes just before, Python's input() learns when it has
+    read a line, which is too late."""
+    deadline = time.monotonic() + 20
+    while psutil.Process(pid).status() != psutil.STATUS_SLEEPING:
+        assert time.monotonic() < deadline, "it asks, and does not wait for an answer"
+        time.sleep(0.001)
+
+
 def _typed(arguments: Iterable[str | bytes | Path], answer: bytes, at: bytes, columns: int) -> tuple[int, str]:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -76,6 +87,7 @@ def _typed(arguments: Iterable[str | bytes | Path], answer: bytes, at: bytes, co
         while select.select([ours], [], [], max(0.0, deadline - time.monotonic()))[0]:
             shown += os.read(ours, 65536)
             if not typed and at in shown:
+                _await_read(process.pid)
                 os.write(ours, answer)
                 typed = True
     except OSError:  # how Linux says that the other side is closed
