@@ -15,7 +15,8 @@ from eventbus_runtime.cli.plan_output import Shown, exit_code, lines
 from eventbus_runtime.config.loader import Loaded, load
 from eventbus_runtime.errors import BusError, ConfigError, TopologyError
 from eventbus_runtime.provisioning.apply import carry_out, delete
-from eventbus_runtime.provisioning.plan import Action
+from eventbus_runtime.provisioning.plan import Action, Item
+from eventbus_runtime.provisioning.topology import Changed
 from eventbus_runtime.provisioning.unmanaged import Unmanaged
 
 
@@ -58,7 +59,7 @@ async def _apply(loaded: Loaded, wanted: Sequence[str], timeout: float, yes: boo
     for plan in (one.plan for one in shown if one.plan.having(Action.CREATE, Action.UPDATE)):
         try:
             async with connected(open_bus(loaded.path, plan.bus, loaded.config.buses[plan.bus]), timeout) as bus:
-                failures += await carry_out(bus, plan, lambda item, done: typer.echo(f"{item.label}: {done}"))
+                failures += await carry_out(bus, plan, _tell_done, waiting=_tell_waiting)
         except BusError as error:
             failures.append(str(error))
     if failures:
@@ -80,6 +81,14 @@ async def _prune(loaded: Loaded, name: str, timeout: float, yes: bool) -> None:
         if not yes:
             ask("Delete this for good?")
         await delete(bus, surplus, _tell_deleted)
+
+
+def _tell_done(item: Item, changed: Changed) -> None:
+    typer.echo(f"{item.label}: {changed}")
+
+
+def _tell_waiting(item: Item, error: BusError) -> None:
+    typer.echo(f"{item.label}: not now, and tried again for a while: {error}", err=True)
 
 
 def _tell_deleted(one: Unmanaged) -> None:

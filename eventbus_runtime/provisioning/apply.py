@@ -28,7 +28,12 @@ _PAUSE: Final = 0.5
 
 
 async def carry_out(
-    bus: Bus, plan: BusPlan, tell: Callable[[Item, Changed], None], *, patience: float = _PATIENCE
+    bus: Bus,
+    plan: BusPlan,
+    tell: Callable[[Item, Changed], None],
+    *,
+    waiting: Callable[[Item, BusError], None] = lambda item, error: None,
+    patience: float = _PATIENCE,
 ) -> list[str]:
     """Create and update what the plan says; ask nothing about the rest.
 
@@ -36,6 +41,7 @@ async def carry_out(
         bus: connected; the plan's.
         plan: without refusals.
         tell: is told of each object once it is as declared.
+        waiting: is told, once for each object, why it is waited for.
         patience: seconds in which each object is tried again while the server does not answer, or can't do it now.
 
     Returns:
@@ -53,7 +59,7 @@ async def carry_out(
         else:
             ensure = partial(ensure_stream, bus, item.name, config)
         try:
-            tell(item, await _once_possible(ensure, patience))
+            tell(item, await _once_possible(ensure, partial(waiting, item), patience))
         except (TopologyError, ApiError, NotPermittedError) as error:
             failures.append(str(error))
             if not isinstance(config, ConsumerConfig):
@@ -63,14 +69,21 @@ async def carry_out(
     return failures
 
 
-async def _once_possible(ensure: Callable[[], Awaitable[Changed]], patience: float) -> Changed:
-    until = asyncio.get_running_loop().time() + patience
+async def _once_possible(
+    ensure: Callable[[], Awaitable[Changed]], waiting: Callable[[BusError], None], patience: float
+) -> Changed:
+    until, has_told = asyncio.get_running_loop().time() + patience, False
     while True:
         try:
             return await ensure()
-        except BusUnavailableError:
+        except NotPermittedError:
+            raise
+        except BusUnavailableError as error:
             if asyncio.get_running_loop().time() >= until:
                 raise
+            if not has_told:
+                waiting(error)
+                has_told = True
         await asyncio.sleep(_PAUSE)
 
 

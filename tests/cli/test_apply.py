@@ -231,8 +231,18 @@ async def test_a_cluster_that_is_not_complete_yet_is_waited_for(server: NatsServ
     async with connected(server.url) as bus:
         incomplete = Unavailable(bus, ApiError(400, 10005, "no suitable peers for placement", "CREATE"), 2)
         plan = (await look_at(loaded, bus)).plan
-        failures = await carry_out(incomplete.as_bus, plan, lambda item, changed: told.append(item.label))
-    assert (told, failures) == (["stream ORDERS", "consumer billing of stream ORDERS"], [])
+        failures = await carry_out(
+            incomplete.as_bus,
+            plan,
+            lambda item, changed: told.append(f"{item.label}: {changed}"),
+            waiting=lambda item, error: told.append(f"{item.label}: {error}"),
+        )
+    assert failures == []
+    assert told == [
+        "stream ORDERS: no suitable peers for placement (error 10005, asked of CREATE)",
+        "stream ORDERS: created",
+        "consumer billing of stream ORDERS: created",
+    ]
 
 
 def test_a_closed_stdin_is_nobody_to_ask(server: NatsServer, tmp_path: Path) -> None:
