@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from eventbus_runtime.buses.nats import NatsBus
+from eventbus_runtime.buses.questions import ask
 from eventbus_runtime.config.objects import StreamConfig
 from eventbus_runtime.errors import BusUnavailableError
 from eventbus_runtime.provisioning.gates import ServerAge, age_of
 
 _INTERNAL: Final = ("KV_", "OBJ_", "$")
+_ELECTION: Final = 10.0  # seconds; nobody answers before a cluster has a leader
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ async def read_server(
         BusUnavailableError: no answer, or a cluster that can't tell of all at present.
         BusError: the server refuses to tell.
     """
-    info = await bus.api("INFO")
+    info = await ask(bus, "INFO", patience=_ELECTION)
     streams, clustered = {}, False
     for answer in await _pages(bus, "STREAM.LIST", "streams"):
         name = answer["config"]["name"]
@@ -91,7 +93,7 @@ async def read_server(
 async def _pages(bus: NatsBus, subject: str, key: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while True:
-        answer = await bus.api(subject, {"offset": len(found)})
+        answer = await bus.api(subject, {"offset": len(found)}, timeout=_ELECTION)
         if missing := answer.get("missing"):
             raise BusUnavailableError(f"the cluster can't tell of {', '.join(missing)} at present: try again")
         page = answer.get(key) or []
