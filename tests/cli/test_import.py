@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from eventbus_runtime.buses.nats import NatsBus
+from eventbus_runtime.config.model import AuthConfig, BusConfig
 from eventbus_runtime.testing.server import NatsServer
+from tests.buses.credentials import Operator
 from tests.cli.topology import run
+from tests.conftest import MakeServer
+from tests.leaf import HUB, hub_and_leaf
 from tests.triggers.live import connected
 
 SECOND = 10**9
@@ -123,3 +127,44 @@ def test_what_is_no_address_is_refused_without_being_shown(url: str, tmp_path: P
     assert (code, out, list(tmp_path.iterdir())) == (2, "", [])
     assert "URL is not an address" in err
     assert "hunter2" not in err
+
+
+async def test_a_domain_behind_a_leaf_node_is_read_and_stands_in_the_file(
+    make_server: MakeServer, tmp_path: Path
+) -> None:
+    _, leaf = await hub_and_leaf(tmp_path, make_server)
+    async with connected(leaf.url, config=HUB) as hub:
+        await make(hub, "FAR")
+        await feed(hub, "FAR", "billing")
+    file = tmp_path / "app.toml"
+    assert run("import", leaf.url, "--domain", "hub", "--out", file)[0] == 0
+    assert tomllib.loads(file.read_text()) == {
+        "buses": {"main": {"url": leaf.url, "domain": "hub"}},
+        "streams": {"FAR": {"subjects": ["far.>"]}},
+        "consumers": {"billing": {"stream": "FAR"}},
+    }
+    assert run("plan", file)[0] == 0
+    code, out, err = run("import", leaf.url, "--domain", "hup")
+    assert (code, out) == (1, "")
+    assert "no JetStream answers on '$JS.hup.API.INFO': check domain" in err
+
+
+async def test_a_credentials_file_is_used_and_its_path_stands_in_the_file(
+    make_server: MakeServer, tmp_path: Path
+) -> None:
+    operator = Operator()
+    server = make_server(operator.server_config())
+    creds = operator.creds(tmp_path / "nats.creds")
+    async with connected(server.url, config=BusConfig(auth=AuthConfig(creds=creds))) as bus:
+        await make(bus, "ORDERS")
+    file = tmp_path / "app.toml"
+    assert run("import", server.url, "--creds", creds, "--out", file)[0] == 0
+    text = file.read_text()
+    assert tomllib.loads(text) == {
+        "buses": {"main": {"url": server.url, "auth": {"creds": str(creds)}}},
+        "streams": {"ORDERS": {"subjects": ["orders.>"]}},
+    }
+    assert run("plan", file)[0] == 0
+    code, out, err = run("import", server.url, "--creds", tmp_path / "absent.creds")
+    assert (code, out) == (2, "")
+    assert "absent.creds" in err

@@ -6,37 +6,11 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
-from eventbus_runtime.config.model import BusConfig
-from eventbus_runtime.errors import BusError
 from eventbus_runtime.message import Message
 from eventbus_runtime.pipelines.outcome import Publish, Reject
-from eventbus_runtime.testing.server import NatsServer, free_port
 from tests.conftest import MakeServer
+from tests.leaf import HUB, hub_and_leaf
 from tests.triggers.live import SOON, connected, make_stream, running, until
-
-HUB = BusConfig(domain="hub")
-
-
-async def hub_and_leaf(folder: Path, make_server: MakeServer) -> tuple[NatsServer, NatsServer]:
-    """Two servers, each with a JetStream of its own, once the leaf reaches the hub's."""
-    port = free_port()
-    hub = make_server(
-        f'jetstream {{ domain: hub, store_dir: "{folder / "hub"}" }}\nleafnodes {{ listen: "127.0.0.1:{port}" }}'
-    )
-    leaf = make_server(
-        f'jetstream {{ domain: leaf, store_dir: "{folder / "leaf"}" }}\n'
-        f'leafnodes {{ remotes: [ {{ url: "nats-leaf://127.0.0.1:{port}" }} ] }}'
-    )
-    async with connected(leaf.url, config=HUB) as bus:
-
-        async def reaches() -> bool:
-            try:
-                return bool(await bus.api("INFO", timeout=1.0))
-            except BusError:
-                return False
-
-        await until(reaches)
-    return hub, leaf
 
 
 async def test_it_pulls_keeps_alive_settles_and_dead_letters_across_the_leaf_node(
