@@ -39,6 +39,11 @@ class KubernetesDeploy(Section):
     spread: Literal["hard", "soft"] = Field(
         "hard", description="hard: no two servers on one node; soft: preferably, as for a cluster of one node."
     )
+    reload: Literal["rollout", "sidecar"] = Field(
+        "rollout",
+        description="rollout: what changes takes a restart; sidecar: a second container has the servers read auth.conf "
+        "again when its Secret changes.",
+    )
     nack: bool = Field(False, description="Declare streams and consumers as objects of NACK, too.")
     auth_secret: str | None = Field(
         None, description="Secret that holds auth.conf; left out: <bus>-nats-auth. Empty: no authentication."

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from eventbus_runtime.buses.embedded import find_server
+from eventbus_runtime.provisioning.findings import Level
 from eventbus_runtime.provisioning.inputs import Inputs
 from eventbus_runtime.provisioning.nats import eks, kubernetes
 from tests.config.project import Project
 from tests.provisioning import golden
-from tests.provisioning.deployments import documents_of, files_of, inputs_of, only
+from tests.provisioning.deployments import documents_of, files_of, inputs_of, only, said_of
 
 BUS = """
 [buses.main]
@@ -61,6 +62,24 @@ def test_a_stop_is_announced_and_has_time() -> None:
     assert command == ["nats-server", "-sl=ldm=/var/run/nats/nats.pid"]
     assert pod["terminationGracePeriodSeconds"] == 60
     assert {"name": "pid", "mountPath": "/var/run/nats"} in container["volumeMounts"]
+
+
+def test_a_sidecar_reloads_what_the_secret_holds() -> None:
+    pod = pod_of(only(objects(BUS + 'reload = "sidecar"'), "StatefulSet"))
+    server, reloader = pod["containers"]
+    folder = "/etc/nats-config"
+    files = ["-config", f"{folder}/nats.conf", "-config", f"{folder}/auth/auth.conf"]
+    assert reloader["args"] == ["-pid", "/var/run/nats/nats.pid", *files]
+    assert pod["shareProcessNamespace"] is True
+    assert [mount for mount in server["volumeMounts"] if mount["name"] != "js"] == reloader["volumeMounts"]
+
+
+def test_without_a_secret_a_sidecar_watches_one_file_and_is_said_to_be_idle() -> None:
+    toml = BUS + 'reload = "sidecar"\nauth_secret = ""'
+    _, reloader = pod_of(only(objects(toml), "StatefulSet"))["containers"]
+    assert reloader["args"][2:] == ["-config", "/etc/nats-config/nats.conf"]
+    idle = "deploy.kubernetes.reload: sidecar has nothing to do without auth.conf; leave it out"
+    assert idle in said_of(toml, "kubernetes", Level.WARNING)
 
 
 def test_the_clients_service_does_not_publish_the_monitor() -> None:

@@ -60,6 +60,7 @@ def _deploy(draw: st.DrawFn) -> dict[str, Any]:
             "storage_class": draw(st.none() | _labels),
             "spread": draw(st.sampled_from(["hard", "soft"])),
             "nack": draw(st.booleans()),
+            "reload": draw(st.sampled_from(["rollout", "sidecar"])),
             "auth_secret": draw(st.none() | st.just("") | _labels),
         },
         "eks": {

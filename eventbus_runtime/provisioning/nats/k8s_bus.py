@@ -27,6 +27,7 @@ from eventbus_runtime.provisioning.renderer import Manifest
 
 _CONFIG, _AUTH, _PID, _DATA = "config", "auth", "pid", "js"
 _FOLDER = "/etc/nats-config"
+_RELOADER = "natsio/nats-server-config-reloader:0.23.0"
 _PORTS = {"nats": conf.CLIENTS, "cluster": conf.ROUTES, "monitor": conf.MONITOR}
 
 
@@ -104,13 +105,15 @@ def _pod(inputs: Inputs, zones: Sequence[str] | None) -> Body:
     if inputs.auth:
         volumes.append(secret_volume(_AUTH, inputs.auth))
     volumes.append({"name": _PID, "emptyDir": {}})
+    reloads = inputs.deploy.kubernetes.reload == "sidecar"
     return {
+        **({"shareProcessNamespace": True} if reloads else {}),
         "terminationGracePeriodSeconds": conf.STOP,
         "enableServiceLinks": False,
         "automountServiceAccountToken": False,
         "securityContext": pod_security(),
         "topologySpreadConstraints": _spread(inputs, zones),
-        "containers": [_container(inputs)],
+        "containers": [_container(inputs), *([_reloader(inputs)] if reloads else [])],
         "volumes": volumes,
     }
 
@@ -136,11 +139,29 @@ def _apart(inputs: Inputs, key: str, otherwise: str, more: dict[str, int]) -> Bo
     }
 
 
-def _container(inputs: Inputs) -> Body:
-    mounts = [{"name": _CONFIG, "mountPath": _FOLDER, "readOnly": True}]
+def _mounts(inputs: Inputs) -> list[Body]:
+    mounts: list[Body] = [{"name": _CONFIG, "mountPath": _FOLDER, "readOnly": True}]
     if inputs.auth:
         mounts.append({"name": _AUTH, "mountPath": f"{_FOLDER}/auth", "readOnly": True})
     mounts.append({"name": _PID, "mountPath": conf.PID_FILE.rpartition("/")[0]})
+    return mounts
+
+
+def _reloader(inputs: Inputs) -> Body:
+    # It sends SIGHUP to the process of the pid file when a file changes; so they share their process ids.
+    watched = [f"{_FOLDER}/nats.conf", *([f"{_FOLDER}/auth/auth.conf"] if inputs.auth else [])]
+    return {
+        "name": "reloader",
+        "image": _RELOADER,
+        "args": ["-pid", conf.PID_FILE, *(word for path in watched for word in ("-config", path))],
+        "resources": resources(10, 32 << 20),
+        "securityContext": container_security(),
+        "volumeMounts": _mounts(inputs),
+    }
+
+
+def _container(inputs: Inputs) -> Body:
+    mounts = _mounts(inputs)
     if inputs.jetstream:
         mounts.append({"name": _DATA, "mountPath": conf.STORE})
     return {

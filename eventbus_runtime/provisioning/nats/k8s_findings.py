@@ -103,6 +103,8 @@ def _labels(inputs: Inputs) -> Iterator[Finding]:
 
 def _auth(inputs: Inputs) -> Iterator[Finding]:
     if not inputs.auth:
+        if inputs.deploy.kubernetes.reload == "sidecar":
+            yield warning("deploy.kubernetes.reload", "sidecar has nothing to do without auth.conf; leave it out")
         text = "empty, so that who reaches the bus may read and delete all that it holds; name a Secret with auth.conf"
         yield warning("deploy.kubernetes.auth_secret", text)
     elif inputs.worker and not inputs.worker.creds:
