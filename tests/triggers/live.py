@@ -185,7 +185,7 @@ class Live:
         finally:
             self.ended.set()
 
-    async def stop(self, timeout: float = 5.0, within: float = 30.0) -> None:
+    async def stop(self, timeout: float = 5.0, within: float = 10.0) -> None:
         """Stop it, and wait until it has."""
         self.trigger.stop(timeout)
         async with asyncio.timeout(within):
