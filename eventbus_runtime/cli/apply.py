@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from eventbus_runtime.cli.connect import ask, connected, duration, is_answered, open_bus, told_in_one_line
-from eventbus_runtime.cli.plan import look, look_at, wanted_buses
+from eventbus_runtime.cli.plan import look, look_at, tell_waiting, wanted_buses
 from eventbus_runtime.cli.plan_output import Shown, exit_code, lines
 from eventbus_runtime.config.loader import Loaded, load
 from eventbus_runtime.errors import BusError, ConfigError, TopologyError
@@ -59,7 +59,7 @@ async def _apply(loaded: Loaded, wanted: Sequence[str], timeout: float, yes: boo
     for plan in (one.plan for one in shown if one.plan.having(Action.CREATE, Action.UPDATE)):
         try:
             async with connected(open_bus(loaded.path, plan.bus, loaded.config.buses[plan.bus]), timeout) as bus:
-                failures += await carry_out(bus, plan, _tell_done, waiting=_tell_waiting)
+                failures += await carry_out(bus, plan, _tell_done, waiting=tell_waiting)
         except BusError as error:
             failures.append(str(error))
     if failures:
@@ -85,10 +85,6 @@ async def _prune(loaded: Loaded, name: str, timeout: float, yes: bool) -> None:
 
 def _tell_done(item: Item, changed: Changed) -> None:
     typer.echo(f"{item.label}: {changed}")
-
-
-def _tell_waiting(item: Item, error: BusError) -> None:
-    typer.echo(f"{item.label}: not now, and tried again for a while: {error}", err=True)
 
 
 def _tell_deleted(one: Unmanaged) -> None:

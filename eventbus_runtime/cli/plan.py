@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,9 @@ from eventbus_runtime.cli.connect import choose_bus, connected, duration, open_b
 from eventbus_runtime.cli.plan_output import Shown, as_json, exit_code, lines
 from eventbus_runtime.config.connections import require_addresses
 from eventbus_runtime.config.loader import Loaded, load
+from eventbus_runtime.errors import BusError
 from eventbus_runtime.provisioning.findings import warning
+from eventbus_runtime.provisioning.patience import Patience
 from eventbus_runtime.provisioning.plan import consumers_of, make_plan
 from eventbus_runtime.provisioning.risks import risks
 from eventbus_runtime.provisioning.server import read_server
@@ -88,7 +91,8 @@ async def look_at(loaded: Loaded, bus: NatsBus) -> Shown:
     """
     config = loaded.config
     streams = {name: one for name, one in config.streams.items() if one.bus == bus.name}
-    server = await read_server(bus, consumers_of=streams, declared=streams)
+    read = partial(read_server, bus, consumers_of=streams, declared=streams)
+    server = await Patience().once_possible(read, tell_waiting)
     made = make_plan(config, bus.name, loaded.dead_letter_streams, server)
     return Shown(
         made,
@@ -117,6 +121,11 @@ async def look(loaded: Loaded, wanted: Sequence[str], timeout: float) -> list[Sh
         async with connected(open_bus(loaded.path, name, loaded.config.buses[name]), timeout) as bus:
             shown.append(await look_at(loaded, bus))
     return shown
+
+
+def tell_waiting(error: BusError) -> None:
+    """Say on standard error why something takes longer."""
+    typer.echo(f"not now, and tried again for a while: {error}", err=True)
 
 
 def _is_about(key: str, loaded: Loaded, bus: str) -> bool:

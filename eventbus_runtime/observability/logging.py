@@ -159,13 +159,13 @@ def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     return _encode(first | dict(event))
 
 
-_HCLOG_LEVELS = {"warning": "warn", "critical": "error"}
+_HCLOG_LEVELS = {"debug": "debug", "info": "info", "warning": "warn", "error": "error", "critical": "error"}
 
 
 def _hclog(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     time, level, text = (event.pop(key) for key in ("timestamp", "level", "event"))
-    first = {"@level": _HCLOG_LEVELS.get(level, level), "@message": str(text), "@timestamp": time}
-    return _encode(first | dict(event))
+    first = {"@level": _HCLOG_LEVELS.get(level, "info"), "@message": str(text), "@timestamp": time}
+    return _encode(first | {key: value for key, value in event.items() if key not in first})
 
 
 def _unfailing(render: Processor) -> Processor:

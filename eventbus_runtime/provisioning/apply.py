@@ -3,28 +3,17 @@ for."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Final
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.config.objects import ConsumerConfig
-from eventbus_runtime.errors import (
-    ApiError,
-    BusError,
-    BusUnavailableError,
-    NotFoundError,
-    NotPermittedError,
-    TopologyError,
-)
+from eventbus_runtime.errors import ApiError, BusError, NotFoundError, NotPermittedError, TopologyError
+from eventbus_runtime.provisioning.patience import Patience
 from eventbus_runtime.provisioning.plan import Action, BusPlan, Item
-from eventbus_runtime.provisioning.topology import Changed, ensure_consumer, ensure_stream
+from eventbus_runtime.provisioning.topology import Changed, PlacementError, ensure_consumer, ensure_stream
 from eventbus_runtime.provisioning.unmanaged import Unmanaged
-
-_PATIENCE: Final = 15.0  # seconds: an election takes up to 9, and then the leader has yet to hear of its peers
-_PAUSE: Final = 0.5
 
 
 async def carry_out(
@@ -32,8 +21,8 @@ async def carry_out(
     plan: BusPlan,
     tell: Callable[[Item, Changed], None],
     *,
-    waiting: Callable[[Item, BusError], None] = lambda item, error: None,
-    patience: float = _PATIENCE,
+    waiting: Callable[[BusError], None] = lambda error: None,
+    patience: Patience | None = None,
 ) -> list[str]:
     """Create and update what the plan says; ask nothing about the rest.
 
@@ -42,13 +31,13 @@ async def carry_out(
         plan: without refusals.
         tell: is told of each object once it is as declared.
         waiting: is told, once for each object, why it is waited for.
-        patience: seconds in which each object is tried again while the server does not answer, or can't do it now.
+        patience: how long is waited, in all, while the server does not answer, or can't do it now; left out: 20 s.
 
     Returns:
         What the server refused, each with the way out. What does not hang on it is done all the same; but once it
         does not answer, nothing more is tried.
     """
-    failures, failed = list[str](), set[str]()
+    failures, failed, patience = list[str](), set[str](), patience or Patience()
     for item in _in_order(plan):
         config = item.config
         if isinstance(config, ConsumerConfig):
@@ -59,32 +48,14 @@ async def carry_out(
         else:
             ensure = partial(ensure_stream, bus, item.name, config)
         try:
-            tell(item, await _once_possible(ensure, partial(waiting, item), patience))
-        except (TopologyError, ApiError, NotPermittedError) as error:
+            tell(item, await patience.once_possible(ensure, waiting))
+        except (TopologyError, ApiError, NotPermittedError, PlacementError) as error:
             failures.append(str(error))
             if not isinstance(config, ConsumerConfig):
                 failed.add(item.name)
         except BusError as error:
             return [*failures, f"{item.label} is perhaps not done, and what comes after it is not: {error}"]
     return failures
-
-
-async def _once_possible(
-    ensure: Callable[[], Awaitable[Changed]], waiting: Callable[[BusError], None], patience: float
-) -> Changed:
-    until, has_told = asyncio.get_running_loop().time() + patience, False
-    while True:
-        try:
-            return await ensure()
-        except NotPermittedError:
-            raise
-        except BusUnavailableError as error:
-            if asyncio.get_running_loop().time() >= until:
-                raise
-            if not has_told:
-                waiting(error)
-                has_told = True
-        await asyncio.sleep(_PAUSE)
 
 
 async def delete(bus: Bus, things: Iterable[Unmanaged], tell: Callable[[Unmanaged], None]) -> None:

@@ -35,6 +35,8 @@ class Topology:
     ) -> None:
         self._config, self._buses, self._filled, self._tell = config, buses, dead_letter_streams, tell
         self._locks = {name: asyncio.Lock() for name in buses}
+        # One for all: two buses can be one server, and their triggers share a stream of dead letters.
+        self._dead_letters = asyncio.Lock()
         self._streams_created: dict[str, str] = {}
         self._doubts: set[str] = set()
 
@@ -70,7 +72,8 @@ class Topology:
             self._streams_created[trigger] = created
             if config.dead_letter is None:
                 return None
-            return await self._dead_letter_stream(bus, trigger, config.dead_letter)
+            async with self._dead_letters:
+                return await self._dead_letter_stream(bus, trigger, config.dead_letter)
 
     async def advisories(self, trigger: str, consumer: ConsumerInfo) -> tuple[str, str]:
         """Have what the server says be kept and read when it gives up a message of a consumer with a `max_deliver`.

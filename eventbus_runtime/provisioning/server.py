@@ -11,6 +11,7 @@ from eventbus_runtime.buses.questions import ask
 from eventbus_runtime.config.objects import StreamConfig
 from eventbus_runtime.errors import BusUnavailableError
 from eventbus_runtime.provisioning.gates import ServerAge, age_of
+from eventbus_runtime.provisioning.topology import unavailable
 
 _INTERNAL: Final = ("KV_", "OBJ_", "$")
 _ELECTION: Final = 10.0  # seconds; nobody answers before a cluster has a leader
@@ -70,7 +71,8 @@ async def read_server(
         BusUnavailableError: no answer, or a cluster that can't tell of all at present.
         BusError: the server refuses to tell.
     """
-    info = await ask(bus, "INFO", patience=_ELECTION)
+    with unavailable():
+        info = await ask(bus, "INFO", patience=_ELECTION)
     streams, clustered = {}, False
     for answer in await _pages(bus, "STREAM.LIST", "streams"):
         name = answer["config"]["name"]
@@ -93,7 +95,8 @@ async def read_server(
 async def _pages(bus: NatsBus, subject: str, key: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while True:
-        answer = await bus.api(subject, {"offset": len(found)}, timeout=_ELECTION)
+        with unavailable():
+            answer = await bus.api(subject, {"offset": len(found)}, timeout=_ELECTION)
         if missing := answer.get("missing"):
             raise BusUnavailableError(f"the cluster can't tell of {', '.join(missing)} at present: try again")
         page = answer.get(key) or []

@@ -41,6 +41,10 @@ class Changed(StrEnum):
     UNCHANGED = "unchanged"
 
 
+class PlacementError(BusUnavailableError):
+    """A cluster has no place for an object: a server is away, or there is none that it fits."""
+
+
 _Request: TypeAlias = tuple[str, Config]
 
 
@@ -189,7 +193,9 @@ async def _ensure(bus: Bus, declared: _Declared) -> Changed:
         await _refuse_unknown(bus, declared)
         requests = [declared.create(declared.at_creation)] if server is None else declared.update(server, differences)
         try:
-            answers = [await _change(bus, subject, body) for subject, body in requests]
+            answers = [await _change(bus, declared, subject, body) for subject, body in requests]
+        except PlacementError:
+            raise
         except BusUnavailableError:
             if not await _is_so(bus, declared):
                 raise
@@ -213,7 +219,7 @@ async def _ensure(bus: Bus, declared: _Declared) -> Changed:
 
 async def _read(bus: Bus, declared: _Declared) -> dict[str, Any] | None:
     try:
-        with _unavailable():
+        with unavailable():
             config: dict[str, Any] | None = (await ask(bus, declared.info, patience=_ELECTION)).get("config")
     except NotFoundError:
         return None
@@ -222,18 +228,26 @@ async def _read(bus: Bus, declared: _Declared) -> dict[str, Any] | None:
     return config
 
 
-async def _change(bus: Bus, subject: str, body: Config) -> dict[str, Any]:
-    with _unavailable():
-        return await bus.api(subject, body, timeout=_ELECTION)
+async def _change(bus: Bus, declared: _Declared, subject: str, body: Config) -> dict[str, Any]:
+    try:
+        with unavailable():
+            return await bus.api(subject, body, timeout=_ELECTION)
+    except ApiError as error:
+        if error.err_code != _NO_PEERS:
+            raise
+        raise PlacementError(
+            f"{declared.label}: the cluster has no place for it now: {error}: "
+            f"see to its servers, or mend {declared.table}"
+        ) from error
 
 
 @contextmanager
-def _unavailable() -> Iterator[None]:
-    """What a cluster can't do now is worth another try."""
+def unavailable() -> Iterator[None]:
+    """What JetStream can't do now is worth another try: an ApiError that says so becomes a BusUnavailableError."""
     try:
         yield
     except ApiError as error:
-        if error.code == _UNAVAILABLE or error.err_code == _NO_PEERS:
+        if error.code == _UNAVAILABLE:
             raise BusUnavailableError(str(error)) from error
         raise
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
 
 from eventbus_runtime.buses.nats import NatsBus
 from eventbus_runtime.cli.plan import look_at
+from eventbus_runtime.cli.plan_output import exit_code
 from eventbus_runtime.config.loader import load
+from eventbus_runtime.config.model import BusConfig
 from eventbus_runtime.errors import ApiError, NotFoundError
 from eventbus_runtime.provisioning.apply import carry_out
+from eventbus_runtime.provisioning.patience import Patience
 from eventbus_runtime.provisioning.plan import Item
 from eventbus_runtime.provisioning.topology import Changed
 from eventbus_runtime.testing.server import NatsServer
@@ -204,6 +208,7 @@ def test_what_it_may_not_do_hides_no_refusal_and_holds_nothing_else_back(
     address = server.url.replace("//", "//app:secret@")
     code, out, err = run("apply", file, "--yes", EVENTBUS_MAIN_URI=address)
     assert (code, "stream GOOD: created" in out, "secret" in out + err) == (1, True, False)
+    assert "tried again" not in err
     assert "stream BAD: the server refuses it" in err
     assert f"does not permit it to publish to '{denied.replace('>', 'ORDERS.billing')}'" in err
 
@@ -218,11 +223,39 @@ async def test_a_server_that_dies_in_between_hides_no_refusal(server: NatsServer
             told.append(item.label)
             server.kill()
 
-        failures = await carry_out(bus, (await look_at(loaded, bus)).plan, kill, patience=0.0)
+        failures = await carry_out(bus, (await look_at(loaded, bus)).plan, kill, patience=Patience(0.0))
     assert (told, len(failures)) == (["stream ORDERS"], 2)
     assert failures[0].startswith("stream BAD: the server refuses it")
     perhaps = "consumer billing of stream ORDERS is perhaps not done, and what comes after it is not: "
     assert failures[1].startswith(perhaps)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "told"),
+    [
+        ("STREAM.LIST", {"missing": ["ORDERS"]}, "the cluster can't tell of ORDERS at present"),
+        ("INFO", ApiError(503, 10008, "JetStream system temporarily unavailable", "INFO"), "temporarily unavailable"),
+    ],
+    ids=["a group elects", "no meta leader"],
+)
+async def test_a_plan_waits_until_the_cluster_tells_of_all(
+    server: NatsServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: str, answer: Any, told: str
+) -> None:
+    answers = [answer]
+
+    class Electing(NatsBus):
+        async def api(self, subject: str, body: Any = None, *, timeout: float = 5.0) -> dict[str, Any]:
+            if subject == asked and answers:
+                if isinstance(first := answers.pop(), ApiError):
+                    raise first
+                return dict(first)
+            return await super().api(subject, body, timeout=timeout)
+
+    loaded = load(write(tmp_path, server))
+    async with Electing("main", BusConfig(), urls=[server.url]) as bus:
+        await bus.wait_connected()
+        assert exit_code([await look_at(loaded, bus)]) == 2
+    assert told in capsys.readouterr().err
 
 
 async def test_a_cluster_that_is_not_complete_yet_is_waited_for(server: NatsServer, tmp_path: Path) -> None:
@@ -235,11 +268,12 @@ async def test_a_cluster_that_is_not_complete_yet_is_waited_for(server: NatsServ
             incomplete.as_bus,
             plan,
             lambda item, changed: told.append(f"{item.label}: {changed}"),
-            waiting=lambda item, error: told.append(f"{item.label}: {error}"),
+            waiting=lambda error: told.append(str(error)),
         )
     assert failures == []
     assert told == [
-        "stream ORDERS: no suitable peers for placement (error 10005, asked of CREATE)",
+        "stream ORDERS: the cluster has no place for it now: "
+        "no suitable peers for placement (error 10005, asked of CREATE): see to its servers, or mend [streams.ORDERS]",
         "stream ORDERS: created",
         "consumer billing of stream ORDERS: created",
     ]

@@ -7,6 +7,8 @@ import logging
 import re
 import subprocess
 import sys
+from datetime import datetime, timezone, tzinfo
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -38,6 +40,31 @@ def test_the_level_filters_both_libraries(level: Level) -> None:
         getattr(logging.getLogger("handlers"), name)("by logging")
     kept = expected[expected.index(level) :]
     assert [line["level"] for line in log.lines()] == [name for name in kept for _ in range(2)]
+
+
+def test_hclog_keeps_to_what_a_go_plugin_host_can_read() -> None:
+    """A key of its own that holds no text ends such a host, and a level that it does not know is a debug line."""
+    log = configured("info", "hclog")
+    structlog.get_logger().info("hello", **{"@message": 5, "@level": None, "@timestamp": 7})
+    logging.getLogger("handlers").log(25, "hello")
+    for line in log.lines():
+        assert (line["@level"], line["@message"]) == ("info", "hello")
+        assert line["@timestamp"].endswith("Z")
+
+
+def test_a_time_has_microseconds_on_the_full_second_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a go-plugin host takes the line for somebody else's."""
+
+    class OnTheSecond(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> OnTheSecond:
+            return cls(2026, 1, 1, tzinfo=tz)
+
+    clock = SimpleNamespace(datetime=OnTheSecond, timezone=timezone)
+    monkeypatch.setattr(structlog.processors, "datetime", clock)
+    log = configured("info", "hclog")
+    structlog.get_logger().info("hello")
+    assert log.lines()[0]["@timestamp"] == "2026-01-01T00:00:00.000000Z"
 
 
 @pytest.mark.parametrize(

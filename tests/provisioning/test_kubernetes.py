@@ -67,17 +67,14 @@ def test_a_stop_is_announced_and_has_time() -> None:
 def test_a_sidecar_reloads_what_the_secret_holds() -> None:
     pod = pod_of(only(objects(BUS + 'reload = "sidecar"'), "StatefulSet"))
     server, reloader = pod["containers"]
-    folder = "/etc/nats-config"
-    files = ["-config", f"{folder}/nats.conf", "-config", f"{folder}/auth/auth.conf"]
-    assert reloader["args"] == ["-pid", "/var/run/nats/nats.pid", *files]
+    assert reloader["args"] == ["-pid", "/var/run/nats/nats.pid", "-config", "/etc/nats-config/auth/auth.conf"]
     assert pod["shareProcessNamespace"] is True
     assert [mount for mount in server["volumeMounts"] if mount["name"] != "js"] == reloader["volumeMounts"]
 
 
-def test_without_a_secret_a_sidecar_watches_one_file_and_is_said_to_be_idle() -> None:
+def test_without_a_secret_there_is_no_sidecar_which_is_said() -> None:
     toml = BUS + 'reload = "sidecar"\nauth_secret = ""'
-    _, reloader = pod_of(only(objects(toml), "StatefulSet"))["containers"]
-    assert reloader["args"][2:] == ["-config", "/etc/nats-config/nats.conf"]
+    assert [one["name"] for one in pod_of(only(objects(toml), "StatefulSet"))["containers"]] == ["nats"]
     idle = "deploy.kubernetes.reload: sidecar has nothing to do without auth.conf; leave it out"
     assert idle in said_of(toml, "kubernetes", Level.WARNING)
 

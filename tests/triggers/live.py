@@ -46,7 +46,7 @@ STUBBORN = RetryConfig(delays=(3600.0,), jitter=0.0)
 """Retries that no test lives to see."""
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], within: float = 30.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], within: float = 10.0) -> None:
     """Return once the condition holds; fail when it does not within so many seconds."""
     async with asyncio.timeout(within):
         while True:

@@ -105,7 +105,7 @@ def _pod(inputs: Inputs, zones: Sequence[str] | None) -> Body:
     if inputs.auth:
         volumes.append(secret_volume(_AUTH, inputs.auth))
     volumes.append({"name": _PID, "emptyDir": {}})
-    reloads = inputs.deploy.kubernetes.reload == "sidecar"
+    reloads = inputs.auth and inputs.deploy.kubernetes.reload == "sidecar"
     return {
         **({"shareProcessNamespace": True} if reloads else {}),
         "terminationGracePeriodSeconds": conf.STOP,
@@ -148,12 +148,12 @@ def _mounts(inputs: Inputs) -> list[Body]:
 
 
 def _reloader(inputs: Inputs) -> Body:
-    # It sends SIGHUP to the process of the pid file when a file changes; so they share their process ids.
-    watched = [f"{_FOLDER}/nats.conf", *([f"{_FOLDER}/auth/auth.conf"] if inputs.auth else [])]
+    # It sends SIGHUP to the process of the pid file when the file changes; so they share their process ids. A change of
+    # nats.conf is a rollout instead, since servers differ in what of it they can reload.
     return {
         "name": "reloader",
         "image": _RELOADER,
-        "args": ["-pid", conf.PID_FILE, *(word for path in watched for word in ("-config", path))],
+        "args": ["-pid", conf.PID_FILE, "-config", f"{_FOLDER}/auth/auth.conf"],
         "resources": resources(10, 32 << 20),
         "securityContext": container_security(),
         "volumeMounts": _mounts(inputs),
