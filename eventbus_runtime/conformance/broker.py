@@ -8,13 +8,15 @@ from typing import Any, NamedTuple, Protocol
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.info import ConsumerInfo
 from eventbus_runtime.errors import ApiError, NotFoundError
+from eventbus_runtime.provisioning.patience import Patience
 from eventbus_runtime.provisioning.resources import Resource
+from eventbus_runtime.provisioning.topology import unavailable
 
 NOTE = "made by a conformance run of eventbus-runtime, which removes it; left behind by one that was killed"
 """The description of each stream that is made."""
 
 _STORE_FAILED = 10051
-_ELECTION = 15.0  # seconds; nobody answers for a replicated object before its group has elected a leader
+_ELECTION = 10.0  # seconds; nobody answers for a replicated object before its group has elected a leader
 
 
 class Count(NamedTuple):
@@ -79,7 +81,7 @@ class JetStream:
             "num_replicas": int(held["num_replicas"]),
             "max_bytes": int(held["max_bytes"]) or -1,
         }
-        await self._bus.api(f"STREAM.CREATE.{name}", config, timeout=_ELECTION)
+        await self._make(f"STREAM.CREATE.{name}", config)
 
     async def make_consumer(self, stream: str, name: str, *, filter_subject: str, ack_wait: float = 30.0) -> None:
         config = {
@@ -89,8 +91,14 @@ class JetStream:
             "filter_subject": filter_subject,
         }
         subject = f"CONSUMER.CREATE.{stream}.{name}.{filter_subject}"
-        body = {"stream_name": stream, "action": "create", "config": config}
-        await self._bus.api(subject, body, timeout=_ELECTION)
+        await self._make(subject, {"stream_name": stream, "action": "create", "config": config})
+
+    async def _make(self, subject: str, body: Mapping[str, Any]) -> None:
+        async def make() -> None:
+            with unavailable():
+                await self._bus.api(subject, body, timeout=_ELECTION)
+
+        await Patience().once_possible(make, lambda error: None)  # a cluster may have only just started
 
     async def stored(self, stream: str) -> int | None:
         try:

@@ -55,7 +55,7 @@ class BlockingWatch:
             if answered.wait(_BLOCKED):
                 continue
             frame = sys._current_frames().get(self._watched)
-            if frame is None or answered.is_set():
+            if frame is None or answered.is_set() or _waits(frame):
                 continue
             who, where = _handler(frame), innermost_frame(frame)
             del frame  # it would keep what its variables hold
@@ -74,6 +74,12 @@ class BlockingWatch:
             "await what waits, or make the handler `def`, so that it runs in a thread"
         )
         self._loop.call_soon_threadsafe(self._tell, Warned(who, text, {"where": where, "seconds": round(seconds, 3)}))
+
+
+def _waits(frame: FrameType) -> bool:
+    """Whether the loop itself waits for something to do: late for want of processor time, and blocked by nobody."""
+    turn = frame.f_back
+    return frame.f_code.co_name == "select" and turn is not None and turn.f_code.co_name == "_run_once"
 
 
 def _handler(frame: FrameType | None) -> str:

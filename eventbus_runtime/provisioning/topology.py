@@ -232,9 +232,7 @@ async def _change(bus: Bus, declared: _Declared, subject: str, body: Config) -> 
     try:
         with unavailable():
             return await bus.api(subject, body, timeout=_ELECTION)
-    except ApiError as error:
-        if error.err_code != _NO_PEERS:
-            raise
+    except PlacementError as error:
         raise PlacementError(
             f"{declared.label}: the cluster has no place for it now: {error}: "
             f"see to its servers, or mend {declared.table}"
@@ -247,6 +245,8 @@ def unavailable() -> Iterator[None]:
     try:
         yield
     except ApiError as error:
+        if error.err_code == _NO_PEERS:
+            raise PlacementError(str(error)) from error
         if error.code == _UNAVAILABLE:
             raise BusUnavailableError(str(error)) from error
         raise

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 import threading
 import time
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from eventbus_runtime import Runtime
 from eventbus_runtime.events import Fact, Warned
@@ -58,6 +62,40 @@ async def test_what_is_no_handler_is_told_by_its_place_alone() -> None:
     (warned,) = warnings(facts)
     assert warned.name == "something other than a handler"
     assert "test_blocking.py:" in warned.text
+
+
+async def test_a_loop_that_waits_is_blocked_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers late where the process gets no time, and then there is nothing to blame."""
+    loop, facts, late = asyncio.get_running_loop(), list[Fact](), list[threading.Timer]()
+    soon = loop.call_soon_threadsafe
+
+    def later(*arguments: Any) -> None:
+        late.append(threading.Timer(0.2, soon, arguments))
+        late[-1].start()
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", later)
+    with BlockingWatch(facts.append):
+        await asyncio.sleep(0.6)
+    for timer in late:
+        timer.join()
+    await asyncio.sleep(0)
+    assert (facts, len(late) > 1) == ([], True)
+
+
+async def test_a_callback_that_has_no_frame_of_its_own_blocks_the_loop() -> None:
+    facts: list[Fact] = []
+    with BlockingWatch(facts.append):
+        asyncio.get_running_loop().call_soon(time.sleep, 0.3)
+        await told(facts, 1)
+    assert warnings(facts)[0].name == "something other than a handler"
+
+
+async def test_code_that_waits_in_a_selector_of_its_own_blocks_the_loop() -> None:
+    facts: list[Fact] = []
+    with BlockingWatch(facts.append), selectors.DefaultSelector() as selector:
+        selector.select(0.3)
+        await told(facts, 1)
+    assert "test_blocking.py:" in warnings(facts)[0].text
 
 
 async def test_a_loop_that_turns_is_not_warned_of_and_the_thread_ends() -> None:
