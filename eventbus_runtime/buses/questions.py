@@ -14,6 +14,10 @@ from eventbus_runtime.errors import BusUnavailableError
 # is asked later; and where the way is slow an answer takes its time.
 _AGAIN: Final = 1.0
 
+ELECTION: Final = 10.0
+"""Seconds in which a group elects a leader, 4 to 9 where a server is away. A question that comes meanwhile is never
+answered; a change is, once there is a leader."""
+
 
 async def ask(
     bus: Bus, subject: str, body: Mapping[str, Any] | None = None, *, patience: float = 5.0
@@ -50,6 +54,15 @@ async def ask_consumer(bus: Bus, stream: str, consumer: str) -> ConsumerInfo:
         BusError: the server can't be asked, or there is no such consumer.
     """
     return ConsumerInfo.parse(await ask(bus, f"CONSUMER.INFO.{stream}.{consumer}"))
+
+
+async def streams_storing(bus: Bus, subject: str, *, patience: float = 5.0) -> list[str]:
+    """The names of the streams that store a subject.
+
+    Raises:
+        BusError: the server can't be asked.
+    """
+    return (await ask(bus, "STREAM.NAMES", {"subject": subject}, patience=patience)).get("streams") or []
 
 
 def _looked_at(question: asyncio.Task[dict[str, Any]]) -> None:

@@ -7,16 +7,15 @@ from typing import Any, NamedTuple, Protocol
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.info import ConsumerInfo
+from eventbus_runtime.buses.questions import ELECTION
 from eventbus_runtime.errors import ApiError, NotFoundError
-from eventbus_runtime.provisioning.patience import Patience
+from eventbus_runtime.provisioning.patience import Patience, unavailable
 from eventbus_runtime.provisioning.resources import Resource
-from eventbus_runtime.provisioning.topology import unavailable
 
 NOTE = "made by a conformance run of eventbus-runtime, which removes it; left behind by one that was killed"
 """The description of each stream that is made."""
 
 _STORE_FAILED = 10051
-_ELECTION = 10.0  # seconds; nobody answers for a replicated object before its group has elected a leader
 
 
 class Count(NamedTuple):
@@ -96,7 +95,7 @@ class JetStream:
     async def _make(self, subject: str, body: Mapping[str, Any]) -> None:
         async def make() -> None:
             with unavailable():
-                await self._bus.api(subject, body, timeout=_ELECTION)
+                await self._bus.api(subject, body, timeout=ELECTION)
 
         await Patience().once_possible(make, lambda error: None)  # a cluster may have only just started
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from eventbus_runtime.buses import stored
 from eventbus_runtime.buses.base import Bus
+from eventbus_runtime.buses.questions import ask, streams_storing
 from eventbus_runtime.buses.stored import StoredMessage
 from eventbus_runtime.errors import ApiError, NotFoundError
 
@@ -51,7 +52,7 @@ async def find(bus: Bus, subject: str, *, timeout: float) -> Stream | None:
     Raises:
         BusError: the API can't be asked.
     """
-    names = (await bus.api("STREAM.NAMES", {"subject": subject}, timeout=timeout)).get("streams")
+    names = await streams_storing(bus, subject, patience=timeout)
     return await look(bus, names[0], timeout=timeout) if names else None
 
 
@@ -62,7 +63,7 @@ async def look(bus: Bus, name: str, *, timeout: float) -> Stream | None:
         BusError: the API can't be asked.
     """
     try:
-        answer = await bus.api(f"STREAM.INFO.{name}", timeout=timeout)
+        answer = await ask(bus, f"STREAM.INFO.{name}", patience=timeout)
     except NotFoundError:
         return None
     config, state = answer["config"], answer["state"]

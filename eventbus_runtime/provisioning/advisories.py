@@ -10,7 +10,7 @@ from typing import Final
 
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.buses.info import ConsumerInfo
-from eventbus_runtime.buses.questions import ask
+from eventbus_runtime.buses.questions import ask, streams_storing
 from eventbus_runtime.config.model import TriggerConfig
 from eventbus_runtime.config.objects import ConsumerConfig
 from eventbus_runtime.errors import TopologyError
@@ -78,7 +78,7 @@ async def advisory_stream(bus: Bus, trigger: str, config: TriggerConfig, consume
             f"{limit} the trigger {trigger} has no end for it: {lift}, or give [triggers.{trigger}] a dead_letter"
         )
     subject = advisory_subject(consumer)
-    names = (await ask(bus, "STREAM.NAMES", {"subject": subject})).get("streams") or []
+    names = await streams_storing(bus, subject)
     if not names:
         raise TopologyError(f"{limit} no stream stores {subject}: {lift}, or declare such a stream:{_STREAM}")
     name: str = names[0]

@@ -10,9 +10,9 @@ from functools import partial
 from eventbus_runtime.buses.base import Bus
 from eventbus_runtime.config.objects import ConsumerConfig
 from eventbus_runtime.errors import ApiError, BusError, NotFoundError, NotPermittedError, TopologyError
-from eventbus_runtime.provisioning.patience import Patience
+from eventbus_runtime.provisioning.patience import Patience, PlacementError
 from eventbus_runtime.provisioning.plan import Action, BusPlan, Item
-from eventbus_runtime.provisioning.topology import Changed, PlacementError, ensure_consumer, ensure_stream
+from eventbus_runtime.provisioning.topology import Changed, ensure_consumer, ensure_stream
 from eventbus_runtime.provisioning.unmanaged import Unmanaged
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from eventbus_runtime.buses.base import Bus
-from eventbus_runtime.buses.questions import ask
+from eventbus_runtime.buses.questions import ask, streams_storing
 from eventbus_runtime.config.objects import StreamConfig, safe_name
 from eventbus_runtime.errors import NotFoundError, TopologyError
 from eventbus_runtime.provisioning.topology import Changed, ensure_stream
@@ -68,7 +68,7 @@ async def check_dead_letter(
         BusUnavailableError: no answer.
     """
     where = place(trigger, subject)
-    names = (await ask(bus, "STREAM.NAMES", {"subject": subject})).get("streams") or []
+    names = await streams_storing(bus, subject)
     if not names:
         if declared is None:
             raise TopologyError(unstored(where))

@@ -1,16 +1,36 @@
-"""A cluster that elects a leader, or is not complete yet, is waited for by commands that nobody starts again."""
+"""What a cluster can't do now, since it elects a leader or is not complete; commands that nobody starts again wait."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from eventbus_runtime.errors import BusUnavailableError, NotPermittedError
+from eventbus_runtime.errors import ApiError, BusUnavailableError, NotPermittedError
 
 T = TypeVar("T")
 
 _PAUSE: Final = 0.5
+_UNAVAILABLE: Final = 503
+_NO_PEERS: Final = 10005
+
+
+class PlacementError(BusUnavailableError):
+    """A cluster has no place for an object: a server is away, or there is none that it fits."""
+
+
+@contextmanager
+def unavailable() -> Iterator[None]:
+    """What JetStream can't do now is worth another try: an ApiError that says so becomes a BusUnavailableError."""
+    try:
+        yield
+    except ApiError as error:
+        if error.err_code == _NO_PEERS:
+            raise PlacementError(str(error)) from error
+        if error.code == _UNAVAILABLE:
+            raise BusUnavailableError(str(error)) from error
+        raise
 
 
 class Patience:

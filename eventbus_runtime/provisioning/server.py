@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from eventbus_runtime.buses.nats import NatsBus
-from eventbus_runtime.buses.questions import ask
+from eventbus_runtime.buses.questions import ELECTION, ask
 from eventbus_runtime.config.objects import StreamConfig
 from eventbus_runtime.errors import BusUnavailableError
 from eventbus_runtime.provisioning.gates import ServerAge, age_of
-from eventbus_runtime.provisioning.topology import unavailable
+from eventbus_runtime.provisioning.patience import unavailable
 
 _INTERNAL: Final = ("KV_", "OBJ_", "$")
-_ELECTION: Final = 10.0  # seconds; nobody answers before a cluster has a leader
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ async def read_server(
         BusError: the server refuses to tell.
     """
     with unavailable():
-        info = await ask(bus, "INFO", patience=_ELECTION)
+        info = await ask(bus, "INFO", patience=ELECTION)
     streams, clustered = {}, False
     for answer in await _pages(bus, "STREAM.LIST", "streams"):
         name = answer["config"]["name"]
@@ -96,7 +95,7 @@ async def _pages(bus: NatsBus, subject: str, key: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while True:
         with unavailable():
-            answer = await bus.api(subject, {"offset": len(found)}, timeout=_ELECTION)
+            answer = await bus.api(subject, {"offset": len(found)}, timeout=ELECTION)
         if missing := answer.get("missing"):
             raise BusUnavailableError(f"the cluster can't tell of {', '.join(missing)} at present: try again")
         page = answer.get(key) or []

@@ -6,31 +6,26 @@ with what was asked, because servers up to 2.11 drop fields that they do not kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from eventbus_runtime.buses.base import Bus
-from eventbus_runtime.buses.questions import ask
+from eventbus_runtime.buses.questions import ELECTION, ask, streams_storing
 from eventbus_runtime.config.objects import ConsumerConfig, StreamConfig
 from eventbus_runtime.errors import ApiError, BusUnavailableError, NotFoundError, TopologyError
 from eventbus_runtime.provisioning.diff import Difference, diff_consumer, diff_stream, one_filter_field, own_metadata
 from eventbus_runtime.provisioning.gates import ServerAge, since, unknown
+from eventbus_runtime.provisioning.patience import PlacementError, unavailable
 from eventbus_runtime.provisioning.shown import said
 
 Config: TypeAlias = Mapping[str, Any]
 """A stream's or consumer's configuration in the server's JSON."""
 
 _ROUNDS: Final = 3
-# Seconds. A replicated object has no leader while its group elects one, which takes 4 to 9 s where a server is away. A
-# question that comes meanwhile is never answered; a change is, once there is a leader.
-_ELECTION: Final = 10.0
 # 10058: such a stream is there. 10013, 10105, 10148: such a consumer is.
 _IS_THERE: Final = frozenset({10058, 10013, 10105, 10148})
 _OVERLAP: Final = 10065
-_UNAVAILABLE: Final = 503
-_NO_PEERS: Final = 10005  # a cluster that is not complete now
 
 
 class Changed(StrEnum):
@@ -39,10 +34,6 @@ class Changed(StrEnum):
     CREATED = "created"
     UPDATED = "updated"
     UNCHANGED = "unchanged"
-
-
-class PlacementError(BusUnavailableError):
-    """A cluster has no place for an object: a server is away, or there is none that it fits."""
 
 
 _Request: TypeAlias = tuple[str, Config]
@@ -194,8 +185,6 @@ async def _ensure(bus: Bus, declared: _Declared) -> Changed:
         requests = [declared.create(declared.at_creation)] if server is None else declared.update(server, differences)
         try:
             answers = [await _change(bus, declared, subject, body) for subject, body in requests]
-        except PlacementError:
-            raise
         except BusUnavailableError:
             if not await _is_so(bus, declared):
                 raise
@@ -220,7 +209,7 @@ async def _ensure(bus: Bus, declared: _Declared) -> Changed:
 async def _read(bus: Bus, declared: _Declared) -> dict[str, Any] | None:
     try:
         with unavailable():
-            config: dict[str, Any] | None = (await ask(bus, declared.info, patience=_ELECTION)).get("config")
+            config: dict[str, Any] | None = (await ask(bus, declared.info, patience=ELECTION)).get("config")
     except NotFoundError:
         return None
     if config is None:  # 2.9 says so of a consumer while it is deleted
@@ -231,25 +220,12 @@ async def _read(bus: Bus, declared: _Declared) -> dict[str, Any] | None:
 async def _change(bus: Bus, declared: _Declared, subject: str, body: Config) -> dict[str, Any]:
     try:
         with unavailable():
-            return await bus.api(subject, body, timeout=_ELECTION)
+            return await bus.api(subject, body, timeout=ELECTION)
     except PlacementError as error:
         raise PlacementError(
             f"{declared.label}: the cluster has no place for it now: {error}: "
             f"see to its servers, or mend {declared.table}"
         ) from error
-
-
-@contextmanager
-def unavailable() -> Iterator[None]:
-    """What JetStream can't do now is worth another try: an ApiError that says so becomes a BusUnavailableError."""
-    try:
-        yield
-    except ApiError as error:
-        if error.err_code == _NO_PEERS:
-            raise PlacementError(str(error)) from error
-        if error.code == _UNAVAILABLE:
-            raise BusUnavailableError(str(error)) from error
-        raise
 
 
 async def _is_so(bus: Bus, declared: _Declared) -> bool:
@@ -330,7 +306,7 @@ async def _explained(bus: Bus, declared: _Declared, error: ApiError) -> NotFound
         return error
     if error.err_code == _OVERLAP:
         for subject in declared.config["subjects"]:
-            for other in (await ask(bus, "STREAM.NAMES", {"subject": subject})).get("streams") or []:
+            for other in await streams_storing(bus, subject):
                 if other != declared.config["name"]:
                     return TopologyError(refusal_of_overlap(declared.label, other, subject))
     return TopologyError(f"{declared.label}: the server refuses it: {error}: mend {declared.table}")

@@ -313,6 +313,8 @@ async def test_what_is_logged_keeps_its_level_in_the_hosts_log(
             return any(line.startswith(level) and text in line for line in host.events["log"])
 
         await declare_all(host)
-        await until(lambda: logged("[INFO]", "plugin: serving: "))
+        await until(lambda: any("plugin: serving" in line for line in host.events["log"]))
         server.kill()
-        await until(lambda: logged("[WARN]", "bus a ClusterConfig: backing_off: "))
+        await until(lambda: any("a ClusterConfig: backing_off" in line for line in host.events["log"]))
+        assert logged("[INFO]", "plugin: serving: ")
+        assert logged("[WARN]", "bus a ClusterConfig: backing_off: ")
