@@ -75,5 +75,7 @@ async def until(ending: asyncio.Event, items: AsyncIterator[T]) -> AsyncIterator
                 return
     finally:
         end.cancel()
-        if coming is not None and not coming.done():
+        if coming is not None:
             coming.cancel()
+            # It may end by the stream's end instead, and nobody asks for that any more.
+            coming.add_done_callback(lambda left: left.cancelled() or left.exception())
